@@ -1,0 +1,31 @@
+#!/bin/sh
+# install.sh: what `make install` does, with its variables in the environment.
+# Nothing is started or enabled.
+set -eu
+here=$(dirname "$0")
+bin=$here/../bin
+
+install -d "$DESTDIR$SBINDIR" "$DESTDIR$BINDIR" "$DESTDIR$UNITDIR" "$DESTDIR$SYSTEMDDIR" \
+	"$DESTDIR$SYSCONFDIR/nsinit/units"
+install -m 755 "$bin/nsinit" "$DESTDIR$SBINDIR/nsinit"
+install -m 755 "$bin/nsctl" "$DESTDIR$BINDIR/nsctl"
+
+for unit in nsinit.service nsinit.slice; do
+	sed -e "s,/usr/sbin/nsinit,$SBINDIR/nsinit," -e "s,/usr/bin/nsctl,$BINDIR/nsctl," \
+		"$here/$unit" >"$DESTDIR$SYSTEMDDIR/$unit"
+	chmod 644 "$DESTDIR$SYSTEMDDIR/$unit"
+done
+
+for page in "$bin"/man/*.[1-8]; do
+	section=${page##*.}
+	install -d "$DESTDIR$MANDIR/man$section"
+	install -m 644 "$page" "$DESTDIR$MANDIR/man$section/"
+done
+
+completion() { # SHELL FILE
+	install -d "$(dirname "$DESTDIR$PREFIX/share/$2")"
+	"$bin/nsctl" completion "$1" >"$DESTDIR$PREFIX/share/$2"
+}
+completion bash bash-completion/completions/nsctl
+completion zsh zsh/site-functions/_nsctl
+completion fish fish/vendor_completions.d/nsctl.fish

@@ -1,0 +1,51 @@
+#!/bin/sh
+# leaks.sh: print, one a line and sorted, what a run of nsinit could leave behind
+# on this machine. Two snapshots, compared, are the leak check of the tests.
+#
+#	cgroup PATH   process NAME PID   mount FSTYPE POINT   link NAME
+#	nft TABLE     file PATH (entries of /run, /run/netns, /var/log, /dev/shm, /dev/mqueue, and ours in /tmp)
+set -eu
+
+cgroup2=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
+
+cgroups() {
+	[ -z "$cgroup2" ] || find "$cgroup2" -mindepth 1 -type d 2>/dev/null | sed 's/^/cgroup /'
+}
+
+# A reaper is a fork of the manager: its executable is nsinit, whatever its name.
+processes() {
+	for dir in /proc/[0-9]*; do
+		exe=$(readlink "$dir/exe" 2>/dev/null) || continue
+		exe=${exe% (deleted)}
+		case ${exe##*/} in
+		nsinit | nsctl | nsbench | nsinit-* | hold | hello)
+			echo "process ${exe##*/} ${dir#/proc/}" ;;
+		esac
+	done
+}
+
+mounts() {
+	awk '{ for (i = 7; i < NF; i++) if ($i == "-") print "mount", $(i + 1), $5 }' /proc/self/mountinfo
+}
+
+links() {
+	for dir in /sys/class/net/*; do echo "link ${dir##*/}"; done
+}
+
+tables() {
+	! command -v nft >/dev/null || nft list tables 2>/dev/null | sed 's/^table /nft /'
+}
+
+files() {
+	find /run /var/log /run/netns /dev/shm /dev/mqueue -mindepth 1 -maxdepth 1 2>/dev/null
+	find /tmp /var/tmp -mindepth 1 -maxdepth 1 -name 'ns*' 2>/dev/null
+}
+
+{
+	cgroups
+	processes
+	mounts
+	links
+	tables
+	files | sed 's/^/file /'
+} | LC_ALL=C sort -u
