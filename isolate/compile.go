@@ -1,0 +1,197 @@
+package isolate
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Compile turns what a service wants into the steps of its start. It is pure:
+// equal arguments give equal programs. It fails, naming the unit and the key,
+// where the host cannot give what was asked for.
+func Compile(s Spec, h Host) (*Program, error) {
+	if err := check(s, h); err != nil {
+		return nil, fmt.Errorf("%s: cannot isolate: %w", s.Unit, err)
+	}
+	c := &compiler{spec: s, host: h, made: map[string]bool{}}
+	c.prog = &Program{Unit: s.Unit, Namespaces: s.Namespaces}
+	if s.Namespaces.Has(Mount) {
+		tree := s.Tree
+		c.prog.Tree = &tree
+	}
+	c.safety()
+	c.enter()
+	if s.Namespaces.Has(Mount) {
+		c.kernelFilesystems()
+		c.privateDirectories()
+		c.paths()
+		c.kernelMasks()
+	}
+	c.pidMax()
+	for i, e := range s.Execs {
+		c.prog.Execs = append(c.prog.Execs, c.exec(e, i == 0))
+	}
+	return c.prog, nil
+}
+
+// CompileJoin gives the steps by which a command enters the namespaces of a
+// live service and becomes e (setns(2); Linux 5.8 for a pidfd). Setup is run
+// by the joiner, which then clones the command.
+func CompileJoin(j JoinSpec, h Host) (*Program, error) {
+	if missing := j.Namespaces &^ h.Namespaces; missing != 0 {
+		return nil, fmt.Errorf("%s: cannot join: this kernel has no %s namespace", j.Unit, missing.Names()[0])
+	}
+	c := &compiler{host: h, made: map[string]bool{}}
+	c.spec = Spec{Unit: j.Unit}
+	if j.OwnCgroup {
+		c.spec.Namespaces = Cgroup
+	}
+	c.prog = &Program{Unit: j.Unit, Namespaces: j.Namespaces}
+	c.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
+	if flags := cloneFlags(j.Namespaces &^ (Cgroup | Time)); flags != 0 {
+		c.add(Step{Call: CallSetns, Args: []Arg{FD(DescTarget), Int(flags)}, Class: ClassNamespace,
+			What: "into the service's namespaces"})
+	}
+	c.prog.Execs = []ExecProgram{c.exec(j.Exec, false)}
+	return c.prog, nil
+}
+
+// check refuses what this host cannot give, before anything is made.
+func check(s Spec, h Host) error {
+	if missing := s.Namespaces &^ h.Namespaces; missing != 0 {
+		return fmt.Errorf("this kernel has no %s namespace; write namespaces = [\"~%[1]s\"] in [isolation] to do without",
+			missing.Names()[0])
+	}
+	if len(s.Execs) == 0 {
+		return fmt.Errorf("no command to run")
+	}
+	if !s.Namespaces.Has(Mount) && (len(s.Paths) > 0 || len(s.Files) > 0 || len(s.Devices) > 0) {
+		return fmt.Errorf("the [filesystem] table needs the mount namespace; add it to namespaces in [isolation]")
+	}
+	if s.Hostname != "" && !s.Namespaces.Has(UTS) {
+		return fmt.Errorf("hostname needs the uts namespace; add it to namespaces in [isolation]")
+	}
+	if len(s.Hostname) > 64 {
+		return fmt.Errorf("hostname %q has %d bytes; the kernel takes 64 (sethostname(2))", s.Hostname, len(s.Hostname))
+	}
+	if s.Cgroup == CgroupWritable && s.Namespaces.Has(Mount|Cgroup) && !h.NSDelegate {
+		return fmt.Errorf("delegate = true: the host's cgroup2 mount lacks nsdelegate, so the service could raise its own limits; mount it with nsdelegate (cgroups(7))")
+	}
+	if s.PIDMax != 0 && !(s.Namespaces.Has(PID) && h.PIDMaxPerNS) {
+		return fmt.Errorf("pid_max needs the pid namespace and Linux 6.14")
+	}
+	return nil
+}
+
+// compiler collects a program.
+type compiler struct {
+	spec Spec
+	host Host
+	prog *Program
+	made map[string]bool // directories that a step makes already
+}
+
+func (c *compiler) add(s ...Step) { c.prog.Setup = append(c.prog.Setup, s...) }
+
+// safety is what must hold before the first payload exists: nobody inside may
+// trace the reaper, and no signal from inside may queue on it.
+func (c *compiler) safety() {
+	c.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
+	c.add(sigmask(1<<(uint(syscall.SIGCHLD)-1), "all but SIGCHLD unblocked"))
+	c.add(Step{Call: CallSetsid, Class: ClassSetsid})
+	if !c.spec.Namespaces.Has(PID) {
+		c.add(prctl(ClassNamespace, "child subreaper", unix.PR_SET_CHILD_SUBREAPER, 1))
+	}
+}
+
+// enter leaves the host's namespaces. The PID namespace was entered by the
+// clone itself; all flags in clone3 would block the manager for 2 ms a start.
+func (c *compiler) enter() {
+	ns := c.spec.Namespaces
+	if c.spec.NetNS {
+		c.add(Step{Call: CallSetns, Args: []Arg{FD(DescNetNS), Int(unix.CLONE_NEWNET)}, Class: ClassNetwork,
+			What: "into the network namespace"})
+		ns &^= Net
+	}
+	if ns.Has(Mount) {
+		c.add(Step{Call: CallSetns, Args: []Arg{FD(DescTemplate), Int(unix.CLONE_NEWNS)}, Class: ClassNamespace,
+			What: "into the template's tree"})
+	}
+	if flags := cloneFlags(ns & (Mount | IPC | UTS | Net)); flags != 0 {
+		c.add(Step{Call: CallUnshare, Args: []Arg{Int(flags)}, Class: ClassNamespace,
+			What: fmt.Sprint((ns & (Mount | IPC | UTS | Net)).Names())})
+	}
+	if ns.Has(Mount) {
+		propagation := uint64(unix.MS_REC | unix.MS_PRIVATE)
+		what := "/ private"
+		if c.spec.Tree.Slave {
+			propagation, what = unix.MS_REC|unix.MS_SLAVE, "/ slave"
+		}
+		c.add(Step{Call: CallMount, Args: []Arg{Int(0), Str("/"), Int(0), Int(propagation), Int(0)},
+			Class: ClassNamespace, What: what})
+	}
+	if c.spec.Hostname != "" {
+		c.add(Step{Call: CallSethostname, Args: []Arg{Str(c.spec.Hostname), Int(len(c.spec.Hostname))},
+			Class: ClassNamespace, What: c.spec.Hostname})
+	}
+}
+
+// pidMax limits the PID namespace's numbers (Linux 6.14: per namespace).
+func (c *compiler) pidMax() {
+	if c.spec.PIDMax != 0 {
+		c.add(writeFile("/proc/sys/kernel/pid_max", fmt.Sprint(c.spec.PIDMax), ClassNamespace)...)
+	}
+}
+
+var cloneFlag = map[Namespaces]uint64{Mount: unix.CLONE_NEWNS, PID: unix.CLONE_NEWPID, IPC: unix.CLONE_NEWIPC,
+	UTS: unix.CLONE_NEWUTS, Cgroup: unix.CLONE_NEWCGROUP, Net: unix.CLONE_NEWNET, User: unix.CLONE_NEWUSER,
+	Time: unix.CLONE_NEWTIME}
+
+func cloneFlags(n Namespaces) (flags uint64) {
+	for ns, f := range cloneFlag {
+		if n.Has(ns) {
+			flags |= f
+		}
+	}
+	return flags
+}
+
+func prctl(class Class, what string, args ...uint64) Step {
+	s := Step{Call: CallPrctl, Class: class, What: what}
+	for _, a := range args {
+		s.Args = append(s.Args, Int(a))
+	}
+	return s
+}
+
+func sigmask(mask uint64, what string) Step {
+	return Step{Call: CallSigprocmask, Args: []Arg{Int(2 /* SIG_SETMASK */), Bytes(words(mask)), Int(0), Int(8)},
+		Class: ClassSignalMask, What: what}
+}
+
+// writeFile opens, writes and closes a file of /proc or /sys.
+func writeFile(path, content string, class Class) []Step {
+	return []Step{
+		{Call: CallOpen, Args: []Arg{Int(atFDCWD), Str(path), Int(unix.O_WRONLY | unix.O_CLOEXEC), Int(0)},
+			Class: class, What: path, Save: true},
+		{Call: CallWrite, Args: []Arg{Saved(), Str(content), Int(len(content))}, Class: class,
+			What: content + " to " + path},
+		{Call: CallClose, Args: []Arg{Saved()}, Class: class, What: path},
+	}
+}
+
+// atFDCWD is AT_FDCWD as a register holds it.
+const atFDCWD = ^uint64(99) // -100
+
+// words lays numbers out as the kernel reads them: 64 bits each, little endian
+// (every architecture that nsinit supports).
+func words(v ...uint64) []byte {
+	b := make([]byte, 0, 8*len(v))
+	for _, w := range v {
+		for i := range 8 {
+			b = append(b, byte(w>>(8*i)))
+		}
+	}
+	return b
+}
