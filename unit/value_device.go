@@ -1,0 +1,54 @@
+package unit
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ParseDeviceAllow reads an entry of device_allow: a node below /dev, or a
+// class "char-NAME" or "block-NAME" of /proc/devices, then any of the letters
+// r, w and m (mknod); none means all three.
+func ParseDeviceAllow(s string) (DeviceRule, error) {
+	words, err := splitWords(s, wordsUnquote)
+	if err != nil {
+		return DeviceRule{}, err
+	}
+	if len(words) == 0 || len(words) > 2 {
+		return DeviceRule{}, fmt.Errorf("device %q: write a device and its access, such as \"/dev/sda rw\"", s)
+	}
+	rule := DeviceRule{Path: words[0], Class: isDeviceClass(words[0])}
+	if !rule.Class {
+		if rule.Path, err = cleanAbsolute(words[0]); err != nil {
+			return DeviceRule{}, err
+		}
+		if !strings.HasPrefix(rule.Path, "/dev/") {
+			return DeviceRule{}, fmt.Errorf("device %q is not below /dev, nor char-NAME or block-NAME", words[0])
+		}
+	}
+	access := "rwm"
+	if len(words) == 2 {
+		access = words[1]
+	}
+	return rule, rule.setAccess(access)
+}
+
+func isDeviceClass(s string) bool {
+	kind, name, found := strings.Cut(s, "-")
+	return found && name != "" && (kind == "char" || kind == "block")
+}
+
+func (r *DeviceRule) setAccess(letters string) error {
+	for _, c := range letters {
+		switch c {
+		case 'r':
+			r.Read = true
+		case 'w':
+			r.Write = true
+		case 'm':
+			r.Mknod = true
+		default:
+			return fmt.Errorf("device %q: access %q is not made of r, w and m", r.Path, letters)
+		}
+	}
+	return nil
+}
