@@ -57,7 +57,7 @@ type Backend interface {
 
 	// Exec starts a command inside a unit. It must refuse to run anything as
 	// uid 0 inside when req.AllowRoot is false (CodeForbidden). The process
-	// belongs to the caller, who always calls Close.
+	// belongs to the caller, who always calls Close; ctx is for the start only.
 	Exec(ctx context.Context, req ExecRequest) (ExecProcess, error)
 }
 

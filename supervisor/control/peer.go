@@ -35,16 +35,20 @@ func (r Role) String() string {
 // Peer is who connected, from SO_PEERCRED at accept (unix(7)): pid, uid and gid
 // as the manager's namespaces see them, at the time of connect(2).
 type Peer struct {
-	PID  int
-	UID  uint32
-	GID  uint32
-	Role Role
+	PID int
+	UID uint32
+	GID uint32
+	// Groups are the supplementary groups (SO_PEERGROUPS).
+	Groups []uint32
+	Role   Role
 }
 
 // RoleFunc decides the role of a new connection from its credentials (Role is
-// not set yet). It runs in the connection's goroutine, so it may look at
-// /proc/PID/cgroup. The pid may be gone or reused by then: whoever can not be
-// placed gets RoleNone unless uid 0 is not claimed.
+// not set yet). It is called once per connection, at accept and in the accept
+// loop, so it may read /proc/PID/cgroup but must not wait for anything. A peer
+// whose cgroup cannot be read must get RoleNone; the server itself makes sure
+// that the pid has not been reused meanwhile, where the kernel has
+// SO_PEERPIDFD (6.5).
 type RoleFunc func(Peer) Role
 
 type peerKey struct{}

@@ -306,3 +306,12 @@ type Version struct {
 	Protocol int    `json:"protocol"`
 	Instance string `json:"instance"`
 }
+
+// EnableReply is what enable and disable did; Results are those of Now.
+type EnableReply struct {
+	Changes []Change   `json:"changes"`
+	Results []Progress `json:"results,omitempty"`
+}
+
+// Empty is the reply where success says everything.
+type Empty struct{}

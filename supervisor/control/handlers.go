@@ -1,0 +1,254 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// get wraps what most reading routes do: no body, no unknown parameter, one
+// call, one reply.
+func get[T any](w http.ResponseWriter, r *http.Request, call func(ctx context.Context) (T, error)) error {
+	if err := noBody(w, r); err != nil {
+		return err
+	}
+	v, err := call(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, v)
+}
+
+// getOf is get for a path with a unit and no parameters.
+func getOf[T any](w http.ResponseWriter, r *http.Request, call func(ctx context.Context, unit string) (T, error)) error {
+	if err := queryOf(r).done(); err != nil {
+		return err
+	}
+	unit, err := unitName(r.PathValue("unit"))
+	if err != nil {
+		return err
+	}
+	return get(w, r, func(ctx context.Context) (T, error) { return call(ctx, unit) })
+}
+
+func (s *Server) getVersion(w http.ResponseWriter, r *http.Request) error {
+	return get(w, r, func(context.Context) (Version, error) {
+		return Version{Version: s.cfg.Version, Protocol: ProtocolVersion, Instance: s.cfg.Instance}, nil
+	})
+}
+
+func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
+	if err := noBody(w, r); err != nil {
+		return err
+	}
+	writeBody(w, http.StatusOK, "application/json", openAPI)
+	return nil
+}
+
+func (s *Server) getManager(w http.ResponseWriter, r *http.Request) error {
+	return get(w, r, s.cfg.Backend.Manager)
+}
+
+func (s *Server) getUnits(w http.ResponseWriter, r *http.Request) error {
+	q, err := listQuery(r)
+	if err != nil {
+		return err
+	}
+	return get(w, r, func(ctx context.Context) ([]UnitListEntry, error) {
+		list, err := s.cfg.Backend.List(ctx, q)
+		return notNil(list), err
+	})
+}
+
+func (s *Server) getUnitFiles(w http.ResponseWriter, r *http.Request) error {
+	return get(w, r, func(ctx context.Context) ([]UnitFileEntry, error) {
+		list, err := s.cfg.Backend.UnitFiles(ctx)
+		return notNil(list), err
+	})
+}
+
+// notNil makes an empty list [] rather than null.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func (s *Server) getUnit(w http.ResponseWriter, r *http.Request) error {
+	return getOf(w, r, func(ctx context.Context, unit string) (UnitStatus, error) {
+		st, err := s.cfg.Backend.Status(ctx, unit)
+		if err == nil && PeerFrom(ctx).Role < RoleOperator {
+			st = redact(st)
+		}
+		return st, err
+	})
+}
+
+func (s *Server) getFiles(w http.ResponseWriter, r *http.Request) error {
+	return getOf(w, r, s.cfg.Backend.Cat)
+}
+
+func (s *Server) getPlan(w http.ResponseWriter, r *http.Request) error {
+	return getOf(w, r, s.cfg.Backend.Plan)
+}
+
+func (s *Server) getDependencies(w http.ResponseWriter, r *http.Request) error {
+	unit, err := unitName(r.PathValue("unit"))
+	if err != nil {
+		return err
+	}
+	p := queryOf(r)
+	q := DependencyQuery{Unit: unit, Reverse: p.flag("reverse"), All: p.flag("all")}
+	if err := p.done(); err != nil {
+		return err
+	}
+	return get(w, r, func(ctx context.Context) (Dependency, error) { return s.cfg.Backend.Dependencies(ctx, q) })
+}
+
+func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
+	q, err := logQuery(r)
+	if err == nil {
+		err = noBody(w, r)
+	}
+	if err != nil {
+		return err
+	}
+	return stream(w, s.cfg.Backend.Logs(r.Context(), q), false)
+}
+
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
+	p := queryOf(r)
+	q := EventQuery{Units: p.units("unit")}
+	err := p.done()
+	if err == nil {
+		err = noBody(w, r)
+	}
+	if err != nil {
+		return err
+	}
+	events := s.cfg.Backend.Events(r.Context(), q)
+	if PeerFrom(r.Context()).Role >= RoleOperator {
+		return stream(w, events, true)
+	}
+	return stream(w, func(yield func(Event, error) bool) {
+		for e, err := range events {
+			e.Text = "" // may quote arguments
+			if !yield(e, err) {
+				return
+			}
+		}
+	}, true)
+}
+
+func (s *Server) postAction(w http.ResponseWriter, r *http.Request) error {
+	var req ActRequest
+	err := readJSON(w, r, &req)
+	if err == nil {
+		req.Units, err = someUnits(req.Units)
+	}
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(verbs(), req.Verb) {
+		return badRequest("cannot %q: the verb is one of %s", clip(req.Verb, 60), strings.Join(verbs(), ", "))
+	}
+	return stream(w, s.cfg.Backend.Act(r.Context(), req), true)
+}
+
+func verbs() []string {
+	return []string{VerbStart, VerbStop, VerbRestart, VerbTryRestart, VerbReload, VerbReloadOrRestart}
+}
+
+func (s *Server) postKill(w http.ResponseWriter, r *http.Request) error {
+	var req KillRequest
+	err := readJSON(w, r, &req)
+	if err == nil {
+		req.Unit, err = unitName(req.Unit)
+	}
+	if err != nil {
+		return err
+	}
+	if req.Signal < 1 || req.Signal > 64 {
+		return badRequest("cannot send signal %d: 1 to 64", req.Signal)
+	}
+	switch req.Whom {
+	case "":
+		req.Whom = "all"
+	case "main", "control", "all":
+	default:
+		return badRequest("cannot signal %q: main, control or all", clip(req.Whom, 60))
+	}
+	if err := s.cfg.Backend.Kill(r.Context(), req); err != nil {
+		return err
+	}
+	st, err := s.cfg.Backend.Status(r.Context(), req.Unit)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, st)
+}
+
+func (s *Server) postResetFailed(w http.ResponseWriter, r *http.Request) error {
+	var req UnitsRequest
+	err := readJSON(w, r, &req)
+	if err == nil {
+		req.Units, err = unitNames(req.Units)
+	}
+	if err == nil {
+		err = s.cfg.Backend.ResetFailed(r.Context(), req.Units)
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, Empty{})
+}
+
+func (s *Server) postReload(w http.ResponseWriter, r *http.Request) error {
+	if err := readJSON(w, r, &Empty{}); err != nil {
+		return err
+	}
+	res, err := s.cfg.Backend.Reload(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, res)
+}
+
+func (s *Server) postEnable(w http.ResponseWriter, r *http.Request) error {
+	return s.enable(w, r, VerbStart, s.cfg.Backend.Enable)
+}
+
+func (s *Server) postDisable(w http.ResponseWriter, r *http.Request) error {
+	return s.enable(w, r, VerbStop, s.cfg.Backend.Disable)
+}
+
+// enable writes or removes, then with Now acts and gathers the results.
+func (s *Server) enable(w http.ResponseWriter, r *http.Request, verb string, change func(context.Context, []string) ([]Change, error)) error {
+	var req EnableRequest
+	err := readJSON(w, r, &req)
+	if err == nil {
+		req.Units, err = someUnits(req.Units)
+	}
+	if err != nil {
+		return err
+	}
+	var reply EnableReply
+	if reply.Changes, err = change(r.Context(), req.Units); err != nil {
+		return err
+	}
+	reply.Changes = notNil(reply.Changes)
+	if !req.Now {
+		return writeJSON(w, http.StatusOK, reply)
+	}
+	for p, err := range s.cfg.Backend.Act(r.Context(), ActRequest{Verb: verb, Units: req.Units}) {
+		if err != nil {
+			return err
+		}
+		if p.Done {
+			reply.Results = append(reply.Results, p)
+		}
+	}
+	return writeJSON(w, http.StatusOK, reply)
+}
