@@ -47,14 +47,15 @@ type Received struct {
 	Message Message
 	Sender  Sender
 
+	socket  *Socket
 	barrier int // descriptor to close in Done, or -1
 }
 
 // Done ends a barrier: the client's sd_notify_barrier(3) returns. It does
 // nothing for other messages and may be called twice.
 func (r *Received) Done() {
-	if r.barrier >= 0 {
-		unix.Close(r.barrier)
+	if r.socket != nil && r.barrier >= 0 {
+		r.socket.closeLater([]int{r.barrier})
 		r.barrier = -1
 	}
 }
@@ -124,6 +125,7 @@ func (s *Socket) Receive() (Received, error) {
 		return Received{}, err
 	}
 	r, err := interpret(d)
+	r.socket = s
 	if r.barrier >= 0 {
 		d.FDs = nil
 	}

@@ -1,0 +1,178 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// spliceMax bounds what one wake-up moves for one pipe.
+	spliceMax = 256 << 10
+	// punchStep is how many consumed bytes are given back to the tmpfs at a time.
+	punchStep = 16 << 10
+)
+
+// stage is the staging of one stream: a file whose end is what has been taken from
+// the pipes, and whose beginning, up to the framed offset, is punched away.
+type stage struct {
+	fd       int
+	volatile bool  // an unnamed file stands in: it dies with the manager
+	existed  bool  // the file was there when it was opened
+	size     int64 // where the next byte goes
+	base     int64 // first byte that was there when it was opened
+	scanned  int64 // no newline from scanFor to here
+	scanFor  int64
+	breakAt  int64 // a line ends here, newline or not
+	punched  int64
+	lost     uint64 // bytes dropped since the manager started
+	pipes    []int
+}
+
+// open opens the staging file at path, made if missing. Where that fails an
+// unnamed file in memory takes its place, so that the service is never blocked; the
+// error then says what was lost: safety against a crash of the manager.
+func (s *stage) open(path string) error {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	s.existed = err == nil
+	if errors.Is(err, unix.ENOENT) {
+		fd, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot open log staging %s: %w; lines may be lost if the manager is killed", path, err)
+		if fd, s.volatile = -1, true; s.openVolatile(&fd, filepath.Base(path)) != nil {
+			return err
+		}
+	}
+	s.fd = fd
+	if serr := s.stat(); serr != nil {
+		return serr
+	}
+	s.base = s.dataFrom(0)
+	return err
+}
+
+// volatileStart is the offset at which an unnamed staging file begins: beyond any
+// offset that a named one can have reached, since the log's last offset may not be
+// known yet. (1 EiB; a file may have 8.)
+const volatileStart = 1 << 60
+
+func (s *stage) openVolatile(fd *int, name string) (err error) {
+	if *fd, err = unix.MemfdCreate("log-"+name, unix.MFD_CLOEXEC); err != nil {
+		return err
+	}
+	return unix.Ftruncate(*fd, volatileStart)
+}
+
+// stat takes the size from the file, which is the truth: somebody may have cut it.
+func (s *stage) stat() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(s.fd, &st); err != nil {
+		return fmt.Errorf("cannot stat log staging: %w", err)
+	}
+	s.size = st.Size
+	s.scanned = min(s.scanned, s.size)
+	return nil
+}
+
+// dataFrom is the first offset from off on that is not a hole, or the size.
+func (s *stage) dataFrom(off int64) int64 {
+	data, err := unix.Seek(s.fd, off, unix.SEEK_DATA)
+	if err != nil {
+		return max(s.size, off)
+	}
+	return data
+}
+
+// reconcile brings the file and the log's last offset together and returns the
+// offset to go on from. lost says that bytes are missing: the file was cut, or
+// removed while the service ran, or the offset lies in what was consumed already.
+func (s *stage) reconcile(off int64) (from int64, lost bool, err error) {
+	if err := s.stat(); err != nil {
+		return off, false, err
+	}
+	if s.size < off {
+		if err := unix.Ftruncate(s.fd, off); err != nil {
+			return off, true, fmt.Errorf("cannot extend log staging to offset %d: %w", off, err)
+		}
+		s.size = off
+		return off, true, nil
+	}
+	data := s.dataFrom(off)
+	if data == off || off == s.size {
+		return off, false, nil
+	}
+	return s.skipZeros(data), true, nil
+}
+
+// skipZeros passes the zeros that punching left in the first page with data.
+func (s *stage) skipZeros(off int64) int64 {
+	var page [4096]byte
+	n, _ := unix.Pread(s.fd, page[:], off)
+	for i := range max(n, 0) {
+		if page[i] != 0 {
+			return off + int64(i)
+		}
+	}
+	return off + int64(max(n, 0))
+}
+
+// fill moves up to limit bytes from pipe to the end of the file. It returns io.EOF
+// when all writers are gone, unix.EAGAIN when the pipe is empty.
+func (s *stage) fill(pipe, limit int) (int, error) {
+	off := s.size
+	n, err := unix.Splice(pipe, nil, s.fd, &off, limit, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	switch {
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	s.size = off
+	return int(n), nil
+}
+
+// discard throws away up to limit bytes of pipe.
+func (s *stage) discard(pipe, devNull, limit int) (int, error) {
+	n, err := unix.Splice(pipe, nil, devNull, nil, limit, unix.SPLICE_F_NONBLOCK)
+	switch {
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	s.lost += uint64(n)
+	return int(n), nil
+}
+
+// punch frees what lies before off, once that is worth a system call. The file
+// keeps its size, so offsets grow for ever (8 EiB).
+func (s *stage) punch(off int64) {
+	if s.fd < 0 || off-s.punched < punchStep {
+		return
+	}
+	err := unix.Fallocate(s.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, s.punched, off-s.punched)
+	if err == nil {
+		s.punched = off &^ 4095
+	}
+}
+
+func (s *stage) dropPipe(fd int) {
+	s.pipes = slices.DeleteFunc(s.pipes, func(p int) bool { return p == fd })
+	unix.Close(fd)
+}
+
+func (s *stage) close() {
+	for _, fd := range s.pipes {
+		unix.Close(fd)
+	}
+	s.pipes = nil
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+		s.fd = -1
+	}
+}
