@@ -177,9 +177,16 @@ func ParseCPUQuota(s string) (uint64, error) {
 	return n, nil
 }
 
-// ParseIOLimit reads an entry of an io_*_max key: "/dev/sda 5M". As in
-// systemd.resource-control(5) the suffixes are powers of 1000 here.
-func ParseIOLimit(s string) (IoLimit, error) {
+// ParseIOBandwidth reads an entry of io_read_bandwidth_max and its like:
+// "/dev/sda 5M", bytes a second. As in systemd.resource-control(5) the
+// suffixes are powers of 1000 here.
+func ParseIOBandwidth(s string) (IoLimit, error) { return parseIOLimit(s) }
+
+// ParseIOOperations reads an entry of io_read_iops_max and its like, with the
+// same syntax: operations a second.
+func ParseIOOperations(s string) (IoLimit, error) { return parseIOLimit(s) }
+
+func parseIOLimit(s string) (IoLimit, error) {
 	words, err := splitWords(s, wordsUnquote)
 	if err != nil {
 		return IoLimit{}, fmt.Errorf("%q: %w", s, err)

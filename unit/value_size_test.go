@@ -105,7 +105,7 @@ func TestParseCPUQuota(t *testing.T) {
 	}
 }
 
-func TestParseIOLimit(t *testing.T) {
+func TestParseIOBandwidth(t *testing.T) {
 	for _, tt := range []struct {
 		in   string
 		want IoLimit
@@ -118,9 +118,9 @@ func TestParseIOLimit(t *testing.T) {
 		{"/dev/sda", IoLimit{}, false}, {"5M", IoLimit{}, false}, {"sda 5M", IoLimit{}, false},
 		{"/dev/sda 0", IoLimit{}, false}, {"/dev/sda 5M x", IoLimit{}, false}, {"/dev/sda x", IoLimit{}, false}, {"", IoLimit{}, false},
 	} {
-		got, err := ParseIOLimit(tt.in)
+		got, err := ParseIOBandwidth(tt.in)
 		if tt.ok != (err == nil) || tt.ok && got != tt.want {
-			t.Errorf("ParseIOLimit(%q) = %+v, %v; want %+v", tt.in, got, err, tt.want)
+			t.Errorf("ParseIOBandwidth(%q) = %+v, %v; want %+v", tt.in, got, err, tt.want)
 		}
 	}
 }
