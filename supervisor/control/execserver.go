@@ -22,7 +22,7 @@ const drainQuiet = 500 * time.Millisecond
 
 // postExec starts the command, then turns the connection into a frame stream.
 // What fails before the command runs is an ordinary reply.
-func (s *Server) postExec(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postExec(w *reply, r *http.Request) error {
 	if r.Header.Get("Upgrade") != execProtocol {
 		return badRequest("cannot exec without the header Upgrade: %s", execProtocol)
 	}
@@ -30,16 +30,12 @@ func (s *Server) postExec(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		return badRequest("cannot upgrade this connection")
-	}
 	proc, err := s.cfg.Backend.Exec(r.Context(), req)
 	if err != nil {
 		return err
 	}
 	defer proc.Close()
-	conn, buf, err := hijacker.Hijack()
+	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return err
 	}
@@ -59,7 +55,7 @@ func (s *Server) postExec(w http.ResponseWriter, r *http.Request) error {
 }
 
 // execRequest decodes and checks what does not need the unit.
-func execRequest(w http.ResponseWriter, r *http.Request) (ExecRequest, error) {
+func execRequest(w *reply, r *http.Request) (ExecRequest, error) {
 	var req ExecRequest
 	if err := readJSON(w, r, &req); err != nil {
 		return req, err

@@ -9,7 +9,7 @@ import (
 
 // get wraps what most reading routes do: no body, no unknown parameter, one
 // call, one reply.
-func get[T any](w http.ResponseWriter, r *http.Request, call func(ctx context.Context) (T, error)) error {
+func get[T any](w *reply, r *http.Request, call func(ctx context.Context) (T, error)) error {
 	if err := noBody(w, r); err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func get[T any](w http.ResponseWriter, r *http.Request, call func(ctx context.Co
 }
 
 // getOf is get for a path with a unit and no parameters.
-func getOf[T any](w http.ResponseWriter, r *http.Request, call func(ctx context.Context, unit string) (T, error)) error {
+func getOf[T any](w *reply, r *http.Request, call func(ctx context.Context, unit string) (T, error)) error {
 	if err := queryOf(r).done(); err != nil {
 		return err
 	}
@@ -32,13 +32,13 @@ func getOf[T any](w http.ResponseWriter, r *http.Request, call func(ctx context.
 	return get(w, r, func(ctx context.Context) (T, error) { return call(ctx, unit) })
 }
 
-func (s *Server) getVersion(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getVersion(w *reply, r *http.Request) error {
 	return get(w, r, func(context.Context) (Version, error) {
 		return Version{Version: s.cfg.Version, Protocol: ProtocolVersion, Instance: s.cfg.Instance}, nil
 	})
 }
 
-func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getOpenAPI(w *reply, r *http.Request) error {
 	if err := noBody(w, r); err != nil {
 		return err
 	}
@@ -46,11 +46,11 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) getManager(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getManager(w *reply, r *http.Request) error {
 	return get(w, r, s.cfg.Backend.Manager)
 }
 
-func (s *Server) getUnits(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getUnits(w *reply, r *http.Request) error {
 	q, err := listQuery(r)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (s *Server) getUnits(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func (s *Server) getUnitFiles(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getUnitFiles(w *reply, r *http.Request) error {
 	return get(w, r, func(ctx context.Context) ([]UnitFileEntry, error) {
 		list, err := s.cfg.Backend.UnitFiles(ctx)
 		return notNil(list), err
@@ -76,7 +76,7 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
-func (s *Server) getUnit(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getUnit(w *reply, r *http.Request) error {
 	return getOf(w, r, func(ctx context.Context, unit string) (UnitStatus, error) {
 		st, err := s.cfg.Backend.Status(ctx, unit)
 		if err == nil && PeerFrom(ctx).Role < RoleOperator {
@@ -86,15 +86,15 @@ func (s *Server) getUnit(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func (s *Server) getFiles(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getFiles(w *reply, r *http.Request) error {
 	return getOf(w, r, s.cfg.Backend.Cat)
 }
 
-func (s *Server) getPlan(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getPlan(w *reply, r *http.Request) error {
 	return getOf(w, r, s.cfg.Backend.Plan)
 }
 
-func (s *Server) getDependencies(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getDependencies(w *reply, r *http.Request) error {
 	unit, err := unitName(r.PathValue("unit"))
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (s *Server) getDependencies(w http.ResponseWriter, r *http.Request) error {
 	return get(w, r, func(ctx context.Context) (Dependency, error) { return s.cfg.Backend.Dependencies(ctx, q) })
 }
 
-func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getLogs(w *reply, r *http.Request) error {
 	q, err := logQuery(r)
 	if err == nil {
 		err = noBody(w, r)
@@ -118,7 +118,7 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 	return stream(w, s.cfg.Backend.Logs(r.Context(), q), false)
 }
 
-func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getEvents(w *reply, r *http.Request) error {
 	p := queryOf(r)
 	q := EventQuery{Units: p.units("unit")}
 	err := p.done()
@@ -142,7 +142,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}, true)
 }
 
-func (s *Server) postAction(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postAction(w *reply, r *http.Request) error {
 	var req ActRequest
 	err := readJSON(w, r, &req)
 	if err == nil {
@@ -161,7 +161,7 @@ func verbs() []string {
 	return []string{VerbStart, VerbStop, VerbRestart, VerbTryRestart, VerbReload, VerbReloadOrRestart}
 }
 
-func (s *Server) postKill(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postKill(w *reply, r *http.Request) error {
 	var req KillRequest
 	err := readJSON(w, r, &req)
 	if err == nil {
@@ -190,7 +190,7 @@ func (s *Server) postKill(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, st)
 }
 
-func (s *Server) postResetFailed(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postResetFailed(w *reply, r *http.Request) error {
 	var req UnitsRequest
 	err := readJSON(w, r, &req)
 	if err == nil {
@@ -205,7 +205,7 @@ func (s *Server) postResetFailed(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, Empty{})
 }
 
-func (s *Server) postReload(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postReload(w *reply, r *http.Request) error {
 	if err := readJSON(w, r, &Empty{}); err != nil {
 		return err
 	}
@@ -216,16 +216,16 @@ func (s *Server) postReload(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, res)
 }
 
-func (s *Server) postEnable(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postEnable(w *reply, r *http.Request) error {
 	return s.enable(w, r, VerbStart, s.cfg.Backend.Enable)
 }
 
-func (s *Server) postDisable(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) postDisable(w *reply, r *http.Request) error {
 	return s.enable(w, r, VerbStop, s.cfg.Backend.Disable)
 }
 
 // enable writes or removes, then with Now acts and gathers the results.
-func (s *Server) enable(w http.ResponseWriter, r *http.Request, verb string, change func(context.Context, []string) ([]Change, error)) error {
+func (s *Server) enable(w *reply, r *http.Request, verb string, change func(context.Context, []string) ([]Change, error)) error {
 	var req EnableRequest
 	err := readJSON(w, r, &req)
 	if err == nil {

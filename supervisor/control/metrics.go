@@ -15,7 +15,7 @@ const (
 
 // getMetrics answers in OpenMetrics 1.0, or in the older text format to a
 // client that does not ask for OpenMetrics.
-func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) getMetrics(w *reply, r *http.Request) error {
 	if err := noBody(w, r); err != nil {
 		return err
 	}

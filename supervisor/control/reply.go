@@ -24,14 +24,28 @@ func asError(err error) *Error {
 	return &Error{Code: CodeInternal, Message: err.Error()}
 }
 
-func writeError(w http.ResponseWriter, err error) {
+// reply is a ResponseWriter that knows how long its client has.
+type reply struct {
+	http.ResponseWriter
+	limits limits
+}
+
+// Unwrap is for http.ResponseController.
+func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// renew gives the client its time again for what is written next.
+func (w *reply) renew() {
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(w.limits.write))
+}
+
+func writeError(w *reply, err error) {
 	e := asError(err)
 	writeJSON(w, e.status(), errorBody{e})
 }
 
-// writeJSON sends a whole reply. The client has writeTimeout from here on, not
+// writeJSON sends a whole reply. The client has its time from here on, not
 // from the request: a handler may have waited for long.
-func writeJSON(w http.ResponseWriter, status int, v any) error {
+func writeJSON(w *reply, status int, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		status, data = http.StatusInternalServerError, []byte(`{"error":{"code":"internal","message":"cannot encode the reply"}}`)
@@ -40,8 +54,8 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-func writeBody(w http.ResponseWriter, status int, kind string, data []byte) {
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+func writeBody(w *reply, status int, kind string, data []byte) {
+	w.renew()
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", fmt.Sprint(len(data)))
@@ -57,17 +71,15 @@ func refusal(e *Error) []byte {
 }
 
 // readJSON decodes the body into v. It refuses fields that v does not have, and
-// anything after the value. The body is read whole, and under a deadline of its
-// own, so that no handler waits for a client.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+// anything after the value. The body is read whole, under the deadline that
+// guard has set, so that no handler waits for a client.
+func readJSON(w *reply, r *http.Request, v any) error {
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
 	if err != nil {
-		w.Header().Set("Connection", "close")
+		w.Header().Set("Connection", "close") // the deadline stays: what is left is not waited for
 		return &Error{Code: CodeBadRequest, Message: "cannot read the request: " + err.Error(), Hint: "a body has at most 1 MiB and arrives within 10 s"}
 	}
-	rc.SetReadDeadline(time.Time{})
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
@@ -80,11 +92,10 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 // noBody refuses a body where none belongs.
-func noBody(w http.ResponseWriter, r *http.Request) error {
+func noBody(w *reply, r *http.Request) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	w.Header().Set("Connection", "close")
 	return badRequest("cannot take a body with %s %s", r.Method, r.URL.Path)
 }
 

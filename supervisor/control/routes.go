@@ -11,7 +11,7 @@ const ProtocolVersion = 1
 //go:embed openapi.json
 var openAPI []byte
 
-type handlerFunc func(*Server, http.ResponseWriter, *http.Request) error
+type handlerFunc func(*Server, *reply, *http.Request) error
 
 type route struct {
 	pattern string // "METHOD /path", as of http.ServeMux

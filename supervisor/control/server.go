@@ -11,14 +11,21 @@ import (
 	"time"
 )
 
-// Limits of one connection. A slow or hostile client costs at most a
-// descriptor, a goroutine and the body's size.
+// limits are the times that one connection has. A slow or hostile client costs
+// at most a descriptor, a goroutine and the body's size, and not for ever.
+type limits struct {
+	header time.Duration // to send the whole header
+	body   time.Duration // to send the whole body
+	idle   time.Duration // between requests
+	write  time.Duration // to take a reply, or one line of a stream
+}
+
+func defaultLimits() limits {
+	return limits{header: 5 * time.Second, body: 10 * time.Second, idle: time.Minute, write: 10 * time.Second}
+}
+
 const (
-	headerTimeout = 5 * time.Second
-	bodyTimeout   = 10 * time.Second
-	idleTimeout   = 60 * time.Second
-	writeTimeout  = 10 * time.Second
-	bodyMax       = 1 << 20
+	bodyMax = 1 << 20
 	// net/http adds 4 KiB of its own to what it is told: 16 KiB in all.
 	headerMax = 12 << 10
 )
@@ -39,6 +46,7 @@ type Config struct {
 // Server answers the control API.
 type Server struct {
 	cfg    Config
+	limits limits
 	http   *http.Server
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -47,16 +55,20 @@ type Server struct {
 
 // NewServer gives a server that does nothing until Serve.
 func NewServer(cfg Config) *Server {
+	return newServer(cfg, defaultLimits())
+}
+
+func newServer(cfg Config, lim limits) *Server {
 	if cfg.ErrorLog == nil {
 		cfg.ErrorLog = log.New(io.Discard, "", 0)
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, limits: lim}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ErrorLog:          cfg.ErrorLog,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: lim.header,
+		IdleTimeout:       lim.idle,
 		MaxHeaderBytes:    headerMax,
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -98,7 +110,7 @@ func (s *Server) handler() http.Handler {
 		}
 		mux.Handle(rt.pattern, s.guard(least, rt.handle))
 	}
-	mux.Handle("/", s.guard(RoleReader, func(*Server, http.ResponseWriter, *http.Request) error {
+	mux.Handle("/", s.guard(RoleReader, func(*Server, *reply, *http.Request) error {
 		return &Error{Code: CodeNotFound, Message: "cannot answer: no such path or method", Hint: "see /v1/openapi.json"}
 	}))
 	return mux
@@ -106,12 +118,16 @@ func (s *Server) handler() http.Handler {
 
 // guard checks the role and reports the handler's error.
 func (s *Server) guard(least Role, h handlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &reply{ResponseWriter: rw, limits: s.limits}
+		if r.ContentLength != 0 {
+			// For who reads the body as much as for net/http, which drains
+			// what nobody read. readJSON takes it off when it has all.
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.limits.body))
+		}
 		err := allowed(PeerFrom(r.Context()).Role, least)
 		if err == nil {
 			err = h(s, w, r)
-		} else if r.ContentLength != 0 {
-			w.Header().Set("Connection", "close") // rather than read the body
 		}
 		if err != nil {
 			writeError(w, err)

@@ -24,8 +24,8 @@ type streamEnd struct {
 }
 
 // stream sends each element as one line of JSON. A client that does not read
-// for writeTimeout is dropped.
-func stream[T any](w http.ResponseWriter, seq iter.Seq2[T, error], eager bool) error {
+// for limits.write is dropped.
+func stream[T any](w *reply, seq iter.Seq2[T, error], eager bool) error {
 	out := newLineWriter(w, eager)
 	defer out.close()
 	for v, err := range seq {
@@ -42,7 +42,7 @@ func stream[T any](w http.ResponseWriter, seq iter.Seq2[T, error], eager bool) e
 
 // lineWriter writes lines to w, and flushes from a timer; mu is between the two.
 type lineWriter struct {
-	w     http.ResponseWriter
+	w     *reply
 	rc    *http.ResponseController
 	eager bool
 	timer *time.Timer
@@ -54,7 +54,7 @@ type lineWriter struct {
 	err     error
 }
 
-func newLineWriter(w http.ResponseWriter, eager bool) *lineWriter {
+func newLineWriter(w *reply, eager bool) *lineWriter {
 	l := &lineWriter{w: w, rc: http.NewResponseController(w), eager: eager, pending: true}
 	l.mu.Lock() // the timer may fire before the field is set
 	defer l.mu.Unlock()
@@ -80,7 +80,7 @@ func (l *lineWriter) flush() {
 }
 
 func (l *lineWriter) begin() {
-	l.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	l.w.renew()
 	if !l.begun {
 		l.begun = true
 		l.w.Header().Set("Content-Type", streamType)
