@@ -50,7 +50,7 @@ func batchLimit(maxSize int64) int {
 	if maxSize <= 0 {
 		return maxBatchSize
 	}
-	return int(min(maxBatchSize, maxSize/4))
+	return int(max(1, min(maxBatchSize, maxSize/4)))
 }
 
 // headed puts a mark in front of the batch: the head of an empty file.
@@ -120,12 +120,12 @@ func (l *Log) tellDropped(b *batch) {
 // full. The gap of what was thrown away comes after all that staging still held.
 func (l *Log) frameStage(b *batch, i int) {
 	s := &l.stages[i]
-	if s.fd < 0 || !l.ready {
+	if !l.ready {
 		return
 	}
-	for !b.full() && l.frameChunk(b, i) {
+	for s.fd >= 0 && !b.full() && l.frameChunk(b, i) {
 	}
-	if s.lost > b.next.told[i] && b.next.pos.off[i] >= s.size {
+	if s.lost > b.next.told[i] && (s.fd < 0 || b.next.pos.off[i] >= s.size) {
 		b.notice(Warning, "log: dropped %d bytes of %s: the log could not be written; lines around here are incomplete", s.lost-b.next.told[i], Stream(i))
 		b.next.told[i] = s.lost
 	}
