@@ -2,6 +2,8 @@
 # What is longer than a line or two lives in packaging/*.sh.
 
 GO        ?= go
+BIN       ?= bin
+GOARCH    ?= $(shell $(GO) env GOARCH)
 DESTDIR   ?=
 PREFIX    ?= /usr
 SYSCONFDIR ?= /etc
@@ -17,7 +19,7 @@ BENCHFLAGS ?=
 
 # Static and never PIE: nsinit's launch code runs in a bare fork and refuses to
 # start from a binary built any other way. -s -w is what is shipped.
-GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -ldflags '-s -w'
+GOBUILD = CGO_ENABLED=0 GOARCH=$(GOARCH) $(GO) build -trimpath -buildmode=exe -ldflags '-s -w'
 
 .DEFAULT_GOAL := build
 .PHONY: help build build-arm64 test vet demo bench man install clean
@@ -25,13 +27,12 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -ldflags '-s -w'
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## build nsinit and nsctl into bin/
-	$(GOBUILD) -o bin/nsinit ./cmd/nsinit
-	$(GOBUILD) -o bin/nsctl ./cmd/nsctl
+build: ## build nsinit and nsctl into bin/ (BIN=DIR, GOARCH=arm64)
+	$(GOBUILD) -o $(BIN)/nsinit ./cmd/nsinit
+	$(GOBUILD) -o $(BIN)/nsctl ./cmd/nsctl
 
 build-arm64: ## check that everything builds for arm64
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -o /dev/null ./cmd/nsinit
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -trimpath -buildmode=exe -o /dev/null ./cmd/nsctl
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
 
 test: ## install what the tests need and run all of them (LANES="pure fuzz" picks some, FUZZTIME=60s)

@@ -3,8 +3,16 @@
 # on this machine. Two snapshots, compared, are the leak check of the tests.
 #
 #	cgroup PATH   process NAME PID   mount FSTYPE POINT   link NAME
-#	nft TABLE     file PATH (entries of /run, /run/netns, /var/log, /dev/shm, /dev/mqueue, and ours in /tmp)
+#	nft TABLE     file PATH (entries of /run, /run/netns, /var/log, /dev/shm, /dev/mqueue, and ours in /tmp and /var/lib)
 set -eu
+
+if [ "${1:-}" = --compare ]; then
+	new=$(LC_ALL=C comm -13 "$2" "$3" | sed 's/^/left behind: /')
+	gone=$(LC_ALL=C comm -23 "$2" "$3" | grep -E '^(mount|link) ' | sed 's/^/gone: /' || true)
+	[ -n "$new$gone" ] || exit 0
+	printf '%s\n' "$new" "$gone" | grep .
+	exit 1
+fi
 
 cgroup2=$(awk '{ for (i = 7; i < NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 
@@ -38,7 +46,7 @@ tables() {
 
 files() {
 	find /run /var/log /run/netns /dev/shm /dev/mqueue -mindepth 1 -maxdepth 1 2>/dev/null
-	find /tmp /var/tmp -mindepth 1 -maxdepth 1 -name 'ns*' 2>/dev/null
+	find /tmp /var/tmp /var/lib -mindepth 1 -maxdepth 1 -name 'ns*' 2>/dev/null
 }
 
 {

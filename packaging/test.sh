@@ -127,7 +127,7 @@ verify_systemd() {
 lane_leaks() {
 	local ok=0 left
 	packaging/leaks.sh >"$work/after"
-	left=$(diff "$work/before" "$work/after") || { echo "left behind (>) or gone (<):"; echo "$left"; ok=1; }
+	packaging/leaks.sh --compare "$work/before" "$work/after" || ok=1
 	left=$(find "$TMPDIR" -mindepth 1 -maxdepth 1)
 	[ -z "$left" ] || { echo "temporary files left behind:"; echo "$left"; ok=1; }
 	[ $ok != 0 ] || echo "leaks: nothing left behind ($(wc -l <"$work/after") things looked at)"
