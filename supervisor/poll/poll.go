@@ -139,16 +139,12 @@ func (p *Poller) Post(fn func()) bool {
 }
 
 // Run dispatches events until Close. What was posted before Close is run before
-// Run returns; the registered descriptors stay open, they are the caller's. Only
-// a failure of epoll itself is returned as an error.
+// Run returns (unless Close came before Run began); the registered descriptors stay
+// open, they are the caller's. Only a failure of epoll itself is an error.
 func (p *Poller) Run() error {
-	p.mu.Lock()
-	if p.closed || p.running {
-		p.mu.Unlock()
-		return ErrClosed
+	if running, err := p.begin(); !running {
+		return err
 	}
-	p.running = true
-	p.mu.Unlock()
 	defer p.release()
 
 	events := make([]unix.EpollEvent, batchSize)
@@ -164,6 +160,17 @@ func (p *Poller) Run() error {
 			return nil
 		}
 	}
+}
+
+// begin lets one Run run. A Poller that was closed before has nothing to do.
+func (p *Poller) begin() (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running {
+		return false, errors.New("cannot run poller: it runs already")
+	}
+	p.running = !p.closed
+	return p.running, nil
 }
 
 // Close makes Run return, and may be called twice. It does not wait for Run.
