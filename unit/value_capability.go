@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// capabilityNames has the name of capability n of capabilities(7) at n, as of
+// capabilityTable has the name of capability n of capabilities(7) at n, as of
 // Linux 5.9, the last to add one.
-func capabilityNames() []string {
+func capabilityTable() []string {
 	return []string{
 		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
 		"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
@@ -26,7 +26,7 @@ const AllCapabilities uint64 = 1<<41 - 1
 
 // CapabilityName returns the name of capability n, "" if it has none.
 func CapabilityName(n int) string {
-	names := capabilityNames()
+	names := capabilityTable()
 	if n < 0 || n >= len(names) {
 		return ""
 	}
@@ -39,7 +39,7 @@ func ParseCapability(name string) (int, error) {
 	if !strings.HasPrefix(want, "CAP_") {
 		want = "CAP_" + want
 	}
-	for n, known := range capabilityNames() {
+	for n, known := range capabilityTable() {
 		if known == name {
 			return n, nil
 		}
