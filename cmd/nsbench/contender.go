@@ -40,7 +40,8 @@ func contenders() []contender {
 		// crun of Debian 12 refuses a hybrid cgroup hierarchy. Without cgroups it has less to do, not more.
 		&bundle{runtime: "crun", unified: true, global: []string{"--cgroup-manager", "disabled"}},
 		&bundle{runtime: "runc"},
-		&nsctlStart{},
+		socketStart(),
+		nsctlStart(),
 	}
 }
 

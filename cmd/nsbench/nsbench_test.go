@@ -68,8 +68,8 @@ func TestReport(t *testing.T) {
 
 	text := r.markdownText(time.Unix(0, 0))
 	for _, want := range []string{
-		"| " + plainName + " | 1.00 | 1.00 | 1.00 | 0.50 |",
-		"| crun run, same namespaces and mounts | 8.00 | 8.00 | 8.00 | 4.00 |",
+		"| " + plainName + " | 1.00 | 1.00 | 1.00 | 0.50 | - |",
+		"| crun run, same namespaces and mounts | 8.00 | 8.00 | 8.00 | 4.00 | - |",
 		"| " + runitName + " | 2.00 | 2.00 |",
 		"| " + s6Name + " | 10 + 4 | 1 | 14.0 | 1.00 | - |",
 		"- runc: no such file\n",

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/control"
 )
 
 // instance is a running manager of nsinit with directories of its own.
@@ -21,6 +23,8 @@ type instance struct {
 	dir  string
 	cmd  *exec.Cmd
 	said bytes.Buffer
+
+	client *control.Client
 }
 
 // newInstance makes the directories; units maps a unit's name to its file.
@@ -40,6 +44,7 @@ func newInstance(l *lab, name string, units map[string]string) (*instance, error
 			return nil, err
 		}
 	}
+	i.client = control.NewClient(i.socket())
 	for unit, text := range units {
 		if err := os.WriteFile(filepath.Join(i.unitDir(), unit+".toml"), []byte(text), 0o644); err != nil {
 			return nil, err
@@ -96,6 +101,7 @@ func (i *instance) stop() error {
 	if i == nil || i.cmd == nil {
 		return nil
 	}
+	i.client.Close()
 	below := descendants(i.cmd.Process.Pid)
 	err := i.cmd.Process.Signal(unix.SIGTERM)
 	if e := i.cmd.Wait(); e != nil {
@@ -184,29 +190,59 @@ func (c *nsinitCrowd) firsts(ctx context.Context, n int) ([]int64, error) {
 	return all, nil
 }
 
-// nsctlStart is the whole way of a request: nsctl's own start, the socket, the
-// manager, the launch.
-type nsctlStart struct {
+const (
+	socketStartName = "nsinit, default profile, by a request on its socket"
+	nsctlStartName  = "nsinit, default profile, by the command `nsctl start`"
+)
+
+// requestStart starts a oneshot unit of a running manager.
+type requestStart struct {
+	title string
+	ask   func(ctx context.Context, i *instance, unit string) error
 	*instance
 	seen int
 }
 
-func (s *nsctlStart) name() string { return "nsinit, default profile, by `nsctl start`" }
+// nsctlStart is the whole way of a person's request: nsctl's own start, the
+// socket, the manager, the launch. socketStart begins at the socket.
+func nsctlStart() *requestStart {
+	return &requestStart{title: nsctlStartName, ask: func(ctx context.Context, i *instance, unit string) error {
+		_, err := i.nsctl(ctx, "start", unit)
+		return err
+	}}
+}
 
-func (s *nsctlStart) setup(l *lab) (err error) {
-	unit := fmt.Sprintf("[service]\ntype = \"oneshot\"\nexec_start = \"%s\"\n", l.probe)
+func socketStart() *requestStart {
+	return &requestStart{title: socketStartName, ask: func(ctx context.Context, i *instance, unit string) error {
+		for progress, err := range i.client.Act(ctx, control.ActRequest{Verb: control.VerbStart, Units: []string{unit}}) {
+			if err != nil {
+				return err
+			}
+			if progress.Error != nil {
+				return progress.Error
+			}
+		}
+		return nil
+	}}
+}
+
+func (s *requestStart) name() string { return s.title }
+
+func (s *requestStart) setup(l *lab) (err error) {
+	unit := fmt.Sprintf("[unit]\nstart_limit_interval_sec = 0\n[service]\ntype = \"oneshot\"\nexec_start = \"%s\"\n", l.probe)
 	if s.instance, err = newInstance(l, "start", map[string]string{"probe": unit}); err != nil {
 		return err
 	}
+	s.seen = 0
 	if _, err = s.instance.start(); err != nil {
 		return err
 	}
 	return s.await(context.Background())
 }
 
-func (s *nsctlStart) start(ctx context.Context) (requested, first int64, err error) {
+func (s *requestStart) start(ctx context.Context) (requested, first int64, err error) {
 	requested = monotonic()
-	if _, err := s.nsctl(ctx, "start", "probe"); err != nil {
+	if err := s.ask(ctx, s.instance, "probe"); err != nil {
 		return 0, 0, err
 	}
 	all, err := s.awaitLogged(ctx, "probe", s.seen)
@@ -217,4 +253,4 @@ func (s *nsctlStart) start(ctx context.Context) (requested, first int64, err err
 	return requested, all[len(all)-1], nil
 }
 
-func (s *nsctlStart) close() error { return s.instance.stop() }
+func (s *requestStart) close() error { return s.instance.stop() }

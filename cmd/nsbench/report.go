@@ -70,16 +70,16 @@ func (r *report) tables() []table {
 }
 
 func (r *report) startTable(title string, samples map[string][]float64) table {
-	t := table{title: title, unit: "ms", head: []string{"contender", "median ms", "p10", "p90", "x the floor"},
+	t := table{title: title, unit: "ms", head: []string{"contender", "median ms", "p10", "p90", "x the floor", "x nsinit"},
 		note: fmt.Sprintf("%d starts each, the contenders taking turns. For a command line the request is the start of the command.", r.runs)}
-	floor := median(samples[floorName])
+	floor, nsinit := median(samples[floorName]), median(samples[socketStartName])
 	for _, c := range contenders() {
 		ns := samples[c.name()]
 		if len(ns) == 0 {
 			continue
 		}
 		m := median(ns)
-		t.rows = append(t.rows, []string{c.name(), millis(m), millis(quantile(ns, 0.1)), millis(quantile(ns, 0.9)), ratio(m, floor)})
+		t.rows = append(t.rows, []string{c.name(), millis(m), millis(quantile(ns, 0.1)), millis(quantile(ns, 0.9)), ratio(m, floor), ratio(m, nsinit)})
 		t.bars = append(t.bars, bar{c.name(), m / 1e6})
 	}
 	return t
