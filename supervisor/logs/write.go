@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -183,10 +184,9 @@ func (p *Pump) onTimer(uint32) {
 // compress packs the finished files of dir on a goroutine of its own, one
 // directory at a time.
 func (p *Pump) compress(dir string) {
-	for _, d := range p.packing {
-		if d == dir {
-			return
-		}
+	// The first is at work and may have listed the directory already.
+	if len(p.packing) > 1 && slices.Contains(p.packing[1:], dir) {
+		return
 	}
 	p.packing = append(p.packing, dir)
 	if len(p.packing) == 1 {
