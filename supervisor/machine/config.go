@@ -9,6 +9,13 @@ type Config struct {
 	Target bool // no [service]: a named group, up once what it orders after is settled
 	Deps   Deps
 
+	// Digest stands for the whole definition: when it differs from the one that
+	// runs, Snapshot.Changed says so.
+	Digest string
+
+	// OrderWanted puts a target after what it pulls in (default_dependencies).
+	OrderWanted bool
+
 	Conditions                                     bool // there are condition_ or assert_ keys to check
 	StopWhenUnneeded                               bool
 	RefuseManualStart, RefuseManualStop            bool

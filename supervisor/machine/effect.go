@@ -44,10 +44,12 @@ type KillAll struct{ Ref }
 // PayloadEmpty if it is empty; if not, the watcher will say so later.
 type CheckPayload struct{ Ref }
 
-// Release: store what the log holds, end the reaper and remove the generation;
-// answer Released. With Keep the payload may be alive on purpose (kill_mode
-// process or none, send_sigkill = false, or not killable): leave those
-// processes, their reaper and their cgroup, and answer Released at once.
+// Release: store what the log holds, end the reaper, kill whatever else is in
+// the generation and remove it; answer Released. With Keep the payload may be
+// alive on purpose (kill_mode process or none, send_sigkill = false, or not
+// killable): if it is, leave those processes, their reaper and their cgroup,
+// and answer Released at once. May be repeated after a crash, and may come
+// while a Launch is still under way: it waits for that one.
 type Release struct {
 	Ref
 	Keep bool

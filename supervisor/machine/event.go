@@ -93,8 +93,10 @@ type LaunchFailed struct {
 	Setup Setup
 }
 
-// SetupFailed is the reaper's report that a program could not be prepared; it
-// starts nothing more. A failed preparation of the reaper itself has no Program.
+// SetupFailed is the reaper's report that a program could not be prepared. It
+// starts nothing more, unless that line has the "-" prefix: then it goes on as
+// if the command had failed. A failed preparation of the reaper itself has no
+// Program.
 type SetupFailed struct {
 	Ref
 	Setup Setup
@@ -181,7 +183,8 @@ type (
 	}
 	stopUnit struct {
 		Ref
-		why StopReason
+		why     StopReason
+		restart bool // it will be started again
 	}
 	reloadUnit struct{ Ref }
 	resetUnit  struct{ Ref }

@@ -12,18 +12,25 @@ type Machine struct {
 	// a Launch was asked for that Released has not answered.
 	Generation uint64 `json:"generation,omitempty"`
 	Held       bool   `json:"held,omitempty"`
-	Reaper     bool   `json:"reaper,omitempty"`  // it lives, as far as is known
-	Payload    bool   `json:"payload,omitempty"` // not known to be empty
-	Pending    bool   `json:"pending,omitempty"` // the reaper's program will start something yet
-	ReadyEarly bool   `json:"ready_early,omitempty"`
-	Notified   bool   `json:"notified,omitempty"` // RELOADING=1 without READY=1 yet
+	Reaper     bool   `json:"reaper,omitempty"`      // it lives, as far as is known
+	Payload    bool   `json:"payload,omitempty"`     // not known to be empty
+	Pending    bool   `json:"pending,omitempty"`     // the reaper's program will start something yet
+	ReadyEarly bool   `json:"ready_early,omitempty"` // READY=1 overtook MainStarted
+	Notified   bool   `json:"notified,omitempty"`    // RELOADING=1 without READY=1 yet
+	ForRestart bool   `json:"for_restart,omitempty"` // it stops in order to start again
+	Unkillable bool   `json:"unkillable,omitempty"`  // SIGKILL did not end it in time
+	Kept       bool   `json:"kept,omitempty"`        // the last Release left processes alone
 
-	// Where the program or the list of hooks stands.
-	Kind  Kind   `json:"kind,omitempty"`
-	Index int    `json:"index,omitempty"`
-	Ended bool   `json:"ended,omitempty"` // that command of the program has exited
-	Run   uint64 `json:"run,omitempty"`   // number of the last hook
-	Hook  bool   `json:"hook,omitempty"`  // it runs
+	// How far the reaper's program is: the last command heard of.
+	Kind  Kind `json:"kind,omitempty"`
+	Index int  `json:"index,omitempty"`
+	Ended bool `json:"ended,omitempty"`
+
+	// The hook that runs, or ran last.
+	Hook      bool   `json:"hook,omitempty"` // it runs
+	HookKind  Kind   `json:"hook_kind,omitempty"`
+	HookIndex int    `json:"hook_index,omitempty"`
+	Run       uint64 `json:"run,omitempty"` // counts the hooks of all starts
 
 	MainPID    int    `json:"main_pid,omitempty"`
 	MainAlive  bool   `json:"main_alive,omitempty"`
@@ -63,6 +70,9 @@ type Snapshot struct {
 	Job         Verb    `json:"job,omitempty"`
 	JobRunning  bool    `json:"job_running,omitempty"`
 	JobDeadline Instant `json:"job_deadline,omitempty"`
+
+	JobWhy   StopReason `json:"job_why,omitempty"`   // of a stop
+	JobAsked bool       `json:"job_asked,omitempty"` // somebody asked for this very unit
 
 	Changed bool   `json:"changed,omitempty"` // runs with an older definition than the loaded one
 	Missing bool   `json:"missing,omitempty"` // runs, but its file is gone
