@@ -1,0 +1,164 @@
+package unit
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// parsePrincipal checks the name or number of a user or group.
+func parsePrincipal(s string) (string, error) {
+	if s == "" || len(s) > 256 || strings.ContainsAny(s, ":/ \t\n\x00") || strings.HasPrefix(s, "-") {
+		return "", fmt.Errorf("%q is no name of a user or group", s)
+	}
+	return s, checkText(s)
+}
+
+// triggerSuffixes end the names of a unit's triggers.
+var triggerSuffixes = []string{".socket", ".timer", ".path"}
+
+// BareName strips .service or .target, which systemd's names have and ours
+// have not.
+func BareName(name string) string {
+	for _, suffix := range []string{".service", ".target"} {
+		if bare, ok := strings.CutSuffix(name, suffix); ok && bare != "" {
+			return bare
+		}
+	}
+	return name
+}
+
+// parseUnitNames reads one name, or several separated by blanks as systemd
+// has them.
+func parseUnitNames(s string) ([]string, error) {
+	var names []string
+	for _, word := range strings.Fields(s) {
+		name := BareName(word)
+		bare := name
+		for _, suffix := range triggerSuffixes {
+			bare = strings.TrimSuffix(bare, suffix)
+		}
+		if err := ValidateName(bare); err != nil {
+			return nil, err
+		}
+		if strings.HasSuffix(bare, "@") {
+			return nil, fmt.Errorf("%q is a template; name an instance, such as %q", word, bare+"x")
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// onePath catches systemd's lists of paths in one string.
+func onePath[T any](parse func(string) (T, error)) func(string) (T, error) {
+	return func(s string) (T, error) {
+		if strings.Contains(s, " /") {
+			var none T
+			return none, fmt.Errorf("%q looks like several paths; write an array of strings", s)
+		}
+		return parse(s)
+	}
+}
+
+// relativePath checks an entry of a *_directory key.
+func relativePath(s string) (string, error) {
+	clean := path.Clean(s)
+	switch {
+	case s == "" || strings.HasPrefix(s, "/"):
+		return "", fmt.Errorf("%q: a path below the directory of its kind, without a leading /", s)
+	case strings.Contains("/"+s+"/", "/../") || clean == ".":
+		return "", fmt.Errorf("%q leaves the directory of its kind", s)
+	case strings.ContainsAny(s, ": \t\n"):
+		return "", fmt.Errorf("%q: blanks and colons are not possible; write several as an array", s)
+	}
+	return clean, checkText(s)
+}
+
+func parseOpenFile(s string) (OpenFile, error) {
+	parts := strings.SplitN(s, ":", 3)
+	p, err := ParsePath(parts[0])
+	if err != nil {
+		return OpenFile{}, err
+	}
+	f := OpenFile{Path: p, Name: path.Base(p)}
+	if len(parts) > 1 && parts[1] != "" {
+		f.Name = parts[1]
+	}
+	if len(parts) < 3 {
+		return f, nil
+	}
+	for _, option := range strings.Split(parts[2], ",") {
+		switch option {
+		case "read-only":
+			f.ReadOnly = true
+		case "append":
+			f.Append = true
+		case "truncate":
+			f.Truncate = true
+		case "graceful":
+			f.Graceful = true
+		default:
+			return f, fmt.Errorf("option %q: one of read-only, append, truncate, graceful", option)
+		}
+	}
+	if f.ReadOnly && (f.Append || f.Truncate) || f.Append && f.Truncate {
+		return f, fmt.Errorf("only one of read-only, append and truncate is possible")
+	}
+	return f, nil
+}
+
+func parseStreamIn(s string) (Stream, error) {
+	if s == "null" {
+		return Stream{Kind: s}, nil
+	}
+	kind, file, _ := strings.Cut(s, ":")
+	switch kind {
+	case "file":
+		p, err := ParsePath(file)
+		return Stream{Kind: kind, Path: p}, err
+	case "tty", "tty-force", "tty-fail", "data", "socket", "fd":
+		return Stream{}, fmt.Errorf("%q is %w", s, errNotYet)
+	}
+	return Stream{}, fmt.Errorf("%q: one of null, file:PATH", s)
+}
+
+func parseStreamOut(s string) (Stream, error) {
+	if slices.Contains([]string{"log", "null", "inherit"}, s) {
+		return Stream{Kind: s}, nil
+	}
+	kind, file, _ := strings.Cut(s, ":")
+	switch kind {
+	case "file", "append", "truncate":
+		p, err := ParsePath(file)
+		return Stream{Kind: kind, Path: p}, err
+	case "journal", "syslog":
+		return Stream{}, fmt.Errorf("%q: write \"log\", and forward = [%q] to send it there too", s, kind)
+	case "tty", "socket", "fd", "kmsg", "kmsg+console", "journal+console":
+		return Stream{}, fmt.Errorf("%q is %w", s, errNotYet)
+	}
+	return Stream{}, fmt.Errorf("%q: one of log, null, inherit, file:PATH, append:PATH, truncate:PATH", s)
+}
+
+func parseNetworkMode(s string) (Network, error) {
+	mode, rest, arg := strings.Cut(s, ":")
+	switch {
+	case s == NetworkPrivate || s == NetworkHost:
+		return Network{Mode: s}, nil
+	case mode == NetworkUnit && arg:
+		names, err := parseUnitNames(rest)
+		if err == nil && len(names) != 1 {
+			err = fmt.Errorf("unit: needs one unit, such as \"unit:vpn\"")
+		}
+		if err != nil {
+			return Network{}, err
+		}
+		return Network{Mode: mode, Unit: names[0]}, nil
+	case mode == NetworkPath && arg:
+		p, err := ParsePath(rest)
+		return Network{Mode: mode, Path: p}, err
+	case s == "veth" || s == "macvlan" || s == "vlan":
+		return Network{}, fmt.Errorf("%q is %w", s, errNotYet)
+	}
+	return Network{}, fmt.Errorf("%q: one of private, host, unit:NAME, path:PATH", s)
+}
