@@ -29,7 +29,7 @@ done
 # Unix sockets have 108 bytes of path and go test adds long names: keep this short.
 work=$(mktemp -d /tmp/nst.XXXXXX) || exit 1
 export TMPDIR=$work/t
-mkdir "$TMPDIR"
+mkdir "$TMPDIR" && chmod 755 "$work" "$TMPDIR" # tests become other users and run what they built there
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
@@ -37,7 +37,7 @@ trap 'exit 130' INT TERM
 packages() { "$GO" list -e -f '{{if or .GoFiles .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' "$@" 2>/dev/null; }
 
 pure_patterns=(./unit/... ./isolate ./supervisor/machine/... ./supervisor/condition/... ./supervisor/compile/...
-	./supervisor/logs/... ./supervisor/notify/... ./supervisor/control/... ./packaging/...)
+	./supervisor/logs/... ./supervisor/notify/... ./supervisor/control/... ./packaging/... ./examples/...)
 fuzz_patterns=(./unit ./supervisor/notify)
 
 testlane() { # NAME GO-TEST-ARGUMENT...

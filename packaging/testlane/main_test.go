@@ -42,6 +42,8 @@ func TestLane(t *testing.T) {
 		{"expected skip", "# why\np TestB needs veth\n", []string{said, skip}, true, "1 skipped (0 unexpected)"},
 		{"skip of another package", "q TestB needs veth\n", []string{said, skip}, false, "(1 unexpected)"},
 		{"failure", "", []string{said, fail}, false, "FAIL p TestB\n    b_test.go:3: no veth here\n"},
+		{"failure and its package", "", []string{fail, `{"Action":"fail","Package":"p"}`}, false, "0 passed, 1 failed"},
+		{"package that was not built", "", []string{`{"Action":"fail","Package":"p"}`}, false, "0 passed, 1 failed"},
 		{"no event", "", []string{"panic: no"}, true, "panic: no"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

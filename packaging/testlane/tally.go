@@ -24,12 +24,14 @@ type tally struct {
 	out      io.Writer
 	output   map[key][]string // what each running test has printed
 
+	failedIn map[string]bool // packages with a failed test
+
 	passed, failed, skipped int
 	unexpected              []key
 }
 
 func newTally(expected map[key]bool, out io.Writer) *tally {
-	return &tally{expected: expected, out: out, output: map[key][]string{}}
+	return &tally{expected: expected, out: out, output: map[key][]string{}, failedIn: map[string]bool{}}
 }
 
 // readSkips reads a file of expected skips, lines of PACKAGE TEST REASON; a
@@ -92,8 +94,13 @@ func (t *tally) add(e event) {
 	}
 }
 
+// fail counts a test; a package counts only when none of its tests did, because
+// it was not built or its process died.
 func (t *tally) fail(k key) {
-	t.failed++
+	if k.test != "" || !t.failedIn[k.pkg] {
+		t.failed++
+	}
+	t.failedIn[k.pkg] = true
 	fmt.Fprintf(t.out, "FAIL %s %s\n%s", k.pkg, k.test, strings.Join(t.output[k], ""))
 	delete(t.output, k)
 }
