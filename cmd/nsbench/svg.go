@@ -52,9 +52,20 @@ func panel(b *strings.Builder, t table, y int) int {
 		if strings.HasPrefix(x.label, "nsinit") {
 			colour = "#1f6feb"
 		}
-		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%.3g</text>`+"\n",
-			labelWidth-8, y+14, html.EscapeString(x.label), labelWidth, y, width, barHeight, colour, labelWidth+width+6, y+14, x.value)
+		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s</text>`+"\n",
+			labelWidth-8, y+14, html.EscapeString(x.label), labelWidth, y, width, barHeight, colour, labelWidth+width+6, y+14, threeDigits(x.value))
 		y += barStep
 	}
 	return y + 8
+}
+
+// threeDigits writes a number with about three digits that count.
+func threeDigits(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
 }
