@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+)
+
+// app is one invocation: where it writes, whom it asks, and the flags that all
+// verbs share.
+type app struct {
+	stdin  *os.File
+	stdout *os.File  // to ask whether it is a terminal; nil in tests
+	out    io.Writer // stdout, or the pager
+	err    io.Writer
+	env    func(string) string
+
+	instance string
+	socket   string
+	json     bool
+	noPager  bool
+	quiet    bool
+
+	client *control.Client
+	pager  *exec.Cmd
+	pipe   io.Closer
+	fixed  *view // in tests
+}
+
+// api gives the client, made at the first use.
+func (a *app) api() *control.Client {
+	if a.client == nil {
+		a.client = control.NewClient(a.socketPath())
+	}
+	return a.client
+}
+
+func (a *app) socketPath() string {
+	if a.socket != "" {
+		return a.socket
+	}
+	if s := a.env("NSCTL_SOCKET"); s != "" {
+		return s
+	}
+	return filepath.Join("/run", a.instance, "control.sock")
+}
+
+// unitDirs is where unit files lie, most important first.
+func (a *app) unitDirs() []string {
+	return []string{
+		filepath.Join("/etc", a.instance, "units"),
+		filepath.Join("/run", a.instance, "units"),
+		filepath.Join("/usr/local/lib", a.instance, "units"),
+		filepath.Join("/usr/lib", a.instance, "units"),
+	}
+}
+
+func (a *app) onTerminal() bool {
+	return a.stdout != nil && term.IsTerminal(int(a.stdout.Fd()))
+}
+
+// view is what the output looks like: a width only on a terminal, colour only
+// there and where nobody objects.
+func (a *app) view() view {
+	if a.fixed != nil {
+		return *a.fixed
+	}
+	v := view{Now: time.Now(), Local: time.Local}
+	if !a.onTerminal() {
+		return v
+	}
+	if w, _, err := term.GetSize(int(a.stdout.Fd())); err == nil {
+		v.Width = w
+	}
+	v.Terminal = true
+	v.Colour = a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"
+	switch a.env("NSCTL_COLORS") {
+	case "0", "no", "false":
+		v.Colour = false
+	}
+	return v
+}
+
+// printJSON prints v, indented on a terminal.
+func (a *app) printJSON(v any) error {
+	data, err := json.Marshal(v)
+	if err == nil && a.onTerminal() {
+		data, err = json.MarshalIndent(v, "", "  ")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot encode: %w", err)
+	}
+	_, err = fmt.Fprintln(a.out, escapeJSON(string(data)))
+	return err
+}
+
+// page sends what follows through a pager, if there is a terminal and nobody
+// objects. A pager that cannot be started is none.
+func (a *app) page() {
+	if a.noPager || a.json || !a.onTerminal() || a.pager != nil {
+		return
+	}
+	words := strings.Fields(a.pagerCommand())
+	if len(words) == 0 || words[0] == "cat" {
+		return
+	}
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Stdout, cmd.Stderr = a.stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "LESS=FRSXMK", "LESSSECURE=1")
+	pipe, err := cmd.StdinPipe()
+	if err != nil || cmd.Start() != nil {
+		return
+	}
+	a.pager, a.pipe, a.out = cmd, pipe, pipe
+}
+
+func (a *app) pagerCommand() string {
+	for _, name := range []string{"NSCTL_PAGER", "PAGER"} {
+		if p := a.env(name); p != "" {
+			return p
+		}
+	}
+	if path, err := exec.LookPath("less"); err == nil {
+		return path
+	}
+	return ""
+}
+
+// closePager waits until the user has seen enough.
+func (a *app) closePager() {
+	if a.pager == nil {
+		return
+	}
+	a.pipe.Close()
+	a.pager.Wait()
+	a.pager, a.out = nil, a.stdout
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+)
+
+func listUnitsCmd(a *app) *cobra.Command {
+	var q control.ListQuery
+	var failed, noLegend, all bool
+	cmd := &cobra.Command{
+		Use: "list-units [PATTERN...]", Aliases: []string{"list"}, Short: "List units", ValidArgsFunction: a.completeUnits,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Patterns = args
+			if failed {
+				q.States = append(q.States, "failed")
+			}
+			list, err := a.api().List(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(list)
+			}
+			v := a.view()
+			a.page()
+			renderList(a.out, v, list, !noLegend)
+			if !noLegend {
+				fmt.Fprintf(a.out, "\n%s\n", plural(len(list), "unit", "units"))
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&q.States, "state", nil, "only units in these states")
+	f.BoolVar(&failed, "failed", false, "only failed units")
+	f.BoolVar(&noLegend, "no-legend", false, "print no heading and no count")
+	f.BoolVarP(&all, "all", "a", false, "accepted for habit's sake")
+	return cmd
+}
+
+func listUnitFilesCmd(a *app) *cobra.Command {
+	var noLegend bool
+	cmd := &cobra.Command{
+		Use: "list-unit-files", Short: "List the unit files on the search path", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := a.api().UnitFiles(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(list)
+			}
+			v := a.view()
+			a.page()
+			renderUnitFiles(a.out, v, list, !noLegend)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&noLegend, "no-legend", false, "print no heading")
+	return cmd
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+)
+
+// logFlags are journalctl's names for what logs shows and how.
+type logFlags struct {
+	units          []string
+	follow         bool
+	lines          string
+	since, until   string
+	grep, priority string
+	output         string
+	end, catalog   bool
+	reverse, utc   bool
+}
+
+func logsCmd(a *app) *cobra.Command {
+	var lf logFlags
+	cmd := &cobra.Command{
+		Use: "logs [UNIT...]", Short: "Show or follow logs", ValidArgsFunction: a.completeUnits,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			lf.units = append(lf.units, args...)
+			return a.logs(cmd.Context(), lf)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&lf.units, "unit", "u", nil, "a unit; several are merged by time")
+	f.BoolVarP(&lf.follow, "follow", "f", false, "go on with what comes")
+	f.StringVarP(&lf.lines, "lines", "n", "", "how many, or all (default: all; 10 with -f)")
+	f.StringVarP(&lf.since, "since", "S", "", "from then on (2026-11-23 16:02, 16:02, yesterday, -1h, \"5 min ago\", @1700000000)")
+	f.StringVarP(&lf.until, "until", "U", "", "up to then")
+	f.StringVarP(&lf.grep, "grep", "g", "", "only lines that match this regular expression")
+	f.StringVarP(&lf.priority, "priority", "p", "", "up to this level (err, warning, 0 to 7)")
+	f.StringVarP(&lf.output, "output", "o", "short", "short, short-iso, short-precise, json or cat")
+	f.BoolVarP(&lf.end, "pager-end", "e", false, "only the last 1000")
+	f.BoolVarP(&lf.reverse, "reverse", "r", false, "newest first")
+	f.BoolVarP(&lf.catalog, "catalog", "x", false, "accepted for habit's sake")
+	f.BoolVar(&lf.utc, "utc", false, "times in UTC")
+	return cmd
+}
+
+func (a *app) logs(ctx context.Context, lf logFlags) error {
+	v := a.view()
+	q, err := lf.query(v)
+	if err != nil {
+		return err
+	}
+	write, err := a.logWriter(lf, v)
+	if err != nil {
+		return err
+	}
+	if q.Units, err = a.expand(ctx, lf.units); err != nil {
+		return err
+	}
+	if len(lf.units) > 0 && len(q.Units) == 0 { // a glob that matches nothing; no unit would mean all
+		return nil
+	}
+	if !lf.follow {
+		a.page()
+	}
+	var all []control.LogRecord
+	for rec, err := range a.api().Logs(ctx, q) {
+		if err != nil {
+			return err
+		}
+		if lf.reverse && !lf.follow {
+			all = append(all, rec)
+		} else if write(a.out, rec) != nil {
+			return nil // the pager was left
+		}
+	}
+	for _, rec := range slices.Backward(all) {
+		if write(a.out, rec) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (lf logFlags) query(v view) (control.LogQuery, error) {
+	q := control.LogQuery{Follow: lf.follow, Grep: lf.grep}
+	var err error
+	switch {
+	case lf.lines == "all":
+	case lf.lines != "":
+		if q.Last, err = strconv.Atoi(lf.lines); err != nil || q.Last < 1 {
+			return q, fmt.Errorf("cannot take -n %q: a number from 1, or all", lf.lines)
+		}
+	case lf.follow:
+		q.Last = 10
+	case lf.end:
+		q.Last = 1000
+	}
+	if q.SinceUsec, err = parseTime(lf.since, v); err != nil {
+		return q, err
+	}
+	if q.UntilUsec, err = parseTime(lf.until, v); err != nil {
+		return q, err
+	}
+	q.MaxPriority, err = priorityNumber(lf.priority)
+	return q, err
+}
+
+// priorityNumber takes syslog(3)'s levels by name or number.
+func priorityNumber(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	for i, names := range [][]string{{"emerg", "panic"}, {"alert"}, {"crit"}, {"err", "error"}, {"warning", "warn"}, {"notice"}, {"info"}, {"debug"}} {
+		if n := strconv.Itoa(i); s == n || slices.Contains(names, strings.ToLower(s)) {
+			return n, nil
+		}
+	}
+	return "", fmt.Errorf("cannot take -p %q: one of emerg, alert, crit, err, warning, notice, info, debug, or 0 to 7", s)
+}
+
+func priorityColour(p int) string {
+	switch {
+	case p <= 3:
+		return red
+	case p == 4:
+		return yellow
+	case p == 7:
+		return grey
+	}
+	return ""
+}
+
+// logWriter gives what prints one record.
+func (a *app) logWriter(lf logFlags, v view) (func(io.Writer, control.LogRecord) error, error) {
+	if lf.utc {
+		v.Local = v.Now.UTC().Location()
+	}
+	layouts := map[string]string{"short": "Jan 02 15:04:05", "short-iso": "2006-01-02T15:04:05-07:00", "short-precise": "Jan 02 15:04:05.000000"}
+	if a.json {
+		lf.output = "json"
+	}
+	switch lf.output {
+	case "json":
+		return func(_ io.Writer, r control.LogRecord) error { return a.printLine(r) }, nil
+	case "cat":
+		text := func(s string) string { return s }
+		if v.Terminal { // elsewhere the bytes are wanted as they are
+			text = clean
+		}
+		return func(w io.Writer, r control.LogRecord) error {
+			_, err := fmt.Fprintln(w, v.paint(priorityColour(r.Priority), text(r.Text)))
+			return err
+		}, nil
+	}
+	layout, ok := layouts[lf.output]
+	if !ok {
+		return nil, fmt.Errorf("cannot take -o %q: short, short-iso, short-precise, json or cat", lf.output)
+	}
+	return func(w io.Writer, r control.LogRecord) error {
+		_, err := fmt.Fprintln(w, logLine(v, layout, r))
+		return err
+	}, nil
+}
+
+// logLine is "Nov 23 16:02:11 nginx[8127]: text".
+func logLine(v view, layout string, r control.LogRecord) string {
+	from := orElse(r.Unit, "nsinit")
+	if r.Identifier != "" && r.Identifier != r.Unit {
+		from += "/" + r.Identifier
+	}
+	from = clean(from)
+	if r.PID > 0 {
+		from += fmt.Sprintf("[%d]", r.PID)
+	}
+	text := clean(r.Text)
+	if r.Truncated {
+		text += " [cut]"
+	}
+	return v.at(r.TimeUsec).Format(layout) + " " + from + ": " + v.paint(priorityColour(r.Priority), text)
+}

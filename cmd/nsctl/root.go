@@ -1,0 +1,38 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+// newRoot builds the whole command line.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "nsctl",
+		Short:         "Show and steer the units of nsinit",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return a.overview(cmd.Context(), nil) },
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.instance, "instance", "nsinit", "the instance to talk to")
+	f.StringVar(&a.socket, "socket", "", "its control socket (NSCTL_SOCKET; default /run/INSTANCE/control.sock)")
+	f.BoolVar(&a.json, "json", false, "print JSON")
+	f.BoolVar(&a.noPager, "no-pager", false, "do not page the output")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only errors")
+	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "do", Title: "Do:"},
+		&cobra.Group{ID: "files", Title: "Unit files:"})
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("see", statusCmd(a), listUnitsCmd(a), listUnitFilesCmd(a), isActiveCmd(a), isFailedCmd(a), isEnabledCmd(a),
+		showCmd(a), dependenciesCmd(a), logsCmd(a), eventsCmd(a))
+	add("do", actionCmds(a)...)
+	add("do", killCmd(a), resetFailedCmd(a), execCmd(a))
+	add("files", catCmd(a), planCmd(a), enableCmd(a), disableCmd(a), reloadCmd(a))
+	root.AddCommand(versionCmd(a))
+	return root
+}
