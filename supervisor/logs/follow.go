@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,8 +30,8 @@ func newWatch(ctx context.Context, dir string) (*watch, error) {
 		return nil, fmt.Errorf("cannot watch for changes: %w", err)
 	}
 	w := &watch{file: os.NewFile(uintptr(fd), "inotify")}
-	// A closed descriptor ends the Read that wait is in.
-	w.stop = context.AfterFunc(ctx, func() { w.file.Close() })
+	// A deadline in the past ends the Read that wait is in.
+	w.stop = context.AfterFunc(ctx, func() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) })
 	return w, nil
 }
 
@@ -41,9 +42,8 @@ func (w *watch) wait() error {
 }
 
 func (w *watch) close() {
-	if w.stop() {
-		w.file.Close()
-	}
+	w.stop()
+	w.file.Close()
 }
 
 // follow passes new records on, for ever.

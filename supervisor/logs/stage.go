@@ -56,10 +56,10 @@ func (s *stage) open(path string) error {
 	return err
 }
 
-// volatileStart is the offset at which an unnamed staging file begins: beyond any
-// offset that a named one can have reached, since the log's last offset may not be
-// known yet. (1 EiB; a file may have 8.)
-const volatileStart = 1 << 60
+// volatileStart is the offset at which an unnamed staging file begins: 4 TiB, beyond
+// what a named one will mostly have reached, since the log's last offset may not be
+// known yet. (A file on a tmpfs may have 8 EiB, one on ext4 16 TiB.)
+const volatileStart = 1 << 42
 
 func (s *stage) openVolatile(fd *int, name string) (err error) {
 	if *fd, err = unix.MemfdCreate("log-"+name, unix.MFD_CLOEXEC); err != nil {
@@ -97,7 +97,7 @@ func (s *stage) reconcile(off int64) (from int64, lost bool, err error) {
 	}
 	if s.size < off {
 		if err := unix.Ftruncate(s.fd, off); err != nil {
-			return off, true, fmt.Errorf("cannot extend log staging to offset %d: %w", off, err)
+			return s.size, true, fmt.Errorf("cannot extend log staging to offset %d: %w", off, err)
 		}
 		s.size = off
 		return off, true, nil

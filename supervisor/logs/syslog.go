@@ -78,7 +78,7 @@ func timestampLen(b []byte) int {
 // cutIdent splits `ident[pid]: ` or `ident: ` off b.
 func cutIdent(b []byte) (ident string, rest []byte) {
 	i := bytes.IndexAny(b[:min(len(b), maxIdent)], " [:")
-	if i <= 0 || b[i] == ' ' {
+	if i <= 0 || b[i] == ' ' || b[0] == '<' {
 		return "", b
 	}
 	after := b[i:]
