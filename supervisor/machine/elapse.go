@@ -64,6 +64,10 @@ func (s *step) softElapsed() {
 // one would not either.
 func (s *step) killElapsed() {
 	s.fail(TimedOut)
+	if s.m.Pending && !s.m.Reaper { // a launch that never answers
+		s.release(false)
+		return
+	}
 	s.m.Unkillable = true
 	if len(s.cfg.ExecStopPost) == 0 || !s.m.Reaper || s.m.Pending {
 		s.release(true)

@@ -75,10 +75,10 @@ func (s *step) onConditions(ev ConditionsChecked) {
 			s.fail(ConditionFailed)
 		}
 		s.rest()
-	case Inactive: // a stop was quicker than the answer
+	case Inactive, Failed: // a stop was quicker than the answer
 	case Launching, Condition, StartPre, Start, StartPost, Running, Exited, Reached, Reloading,
 		Stop, StopWatchdog, StopSigterm, StopSigkill, StopPost, FinalSigterm, FinalSigkill, Releasing,
-		Failed, AutoRestart, AutoRestartQueued:
+		AutoRestart, AutoRestartQueued:
 		s.bug()
 	}
 }
