@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/unit"
 )
 
 // app is one invocation: where it writes, whom it asks, and the flags that all
@@ -55,14 +56,7 @@ func (a *app) socketPath() string {
 }
 
 // unitDirs is where unit files lie, most important first.
-func (a *app) unitDirs() []string {
-	return []string{
-		filepath.Join("/etc", a.instance, "units"),
-		filepath.Join("/run", a.instance, "units"),
-		filepath.Join("/usr/local/lib", a.instance, "units"),
-		filepath.Join("/usr/lib", a.instance, "units"),
-	}
-}
+func (a *app) unitDirs() []string { return unit.SearchPath(a.instance) }
 
 func (a *app) onTerminal() bool {
 	return a.stdout != nil && term.IsTerminal(int(a.stdout.Fd()))

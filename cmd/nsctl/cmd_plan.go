@@ -1,20 +1,30 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/unit"
 )
 
 func planCmd(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "plan UNIT", Short: "Show what a start would do, step by step", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeUnits,
+	var dirs []string
+	var offline bool
+	cmd := &cobra.Command{
+		Use: "plan UNIT|FILE", Short: "Show what a start would do, step by step", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeUnits,
+		Long: "Show the steps of a start; nothing happens, and no privilege is needed. The plan is\n" +
+			"made for this host if the manager gives it, else for the oldest kernel supported.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := a.api().Plan(cmd.Context(), args[0])
+			p, err := a.plan(cmd.Context(), args[0], dirs, offline)
 			if err != nil {
 				return err
 			}
@@ -27,6 +37,91 @@ func planCmd(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringArrayVar(&dirs, "unit-path", nil, "look for units here, without asking the manager")
+	cmd.Flags().BoolVar(&offline, "offline", false, "do not ask the manager")
+	return cmd
+}
+
+// plan asks the manager; where it is not there or does not want to say, the
+// plan is made here, from the files.
+func (a *app) plan(ctx context.Context, name string, dirs []string, offline bool) (control.Plan, error) {
+	isFile := strings.HasSuffix(name, ".toml")
+	if !isFile && !offline && len(dirs) == 0 {
+		p, err := a.api().Plan(ctx, name)
+		var e *control.Error
+		if err == nil {
+			p.Host = orElse(p.Host, "this host")
+			return p, nil
+		}
+		if errors.As(err, &e) && e.Code != control.CodeForbidden && e.Code != control.CodeNotSupported {
+			return p, err
+		}
+	}
+	if len(dirs) == 0 {
+		dirs = a.unitDirs()
+	}
+	if isFile {
+		dirs = append([]string{filepath.Dir(name)}, dirs...)
+		name = strings.TrimSuffix(filepath.Base(name), ".toml")
+	}
+	return a.planHere(name, dirs)
+}
+
+func (a *app) planHere(name string, dirs []string) (control.Plan, error) {
+	options, err := a.unitOptions()
+	if err != nil {
+		return control.Plan{}, err
+	}
+	u, err := unit.LoadSet(dirs, options).Resolve(strings.TrimSuffix(strings.TrimSuffix(name, ".service"), ".target"))
+	if err != nil {
+		return control.Plan{}, fmt.Errorf("cannot plan %s: %w", name, err)
+	}
+	if u.IsTarget() {
+		return control.Plan{}, fmt.Errorf("cannot plan %s: it is a target, and starts nothing itself", name)
+	}
+	facts, err := compile.Gather(u)
+	if err != nil {
+		return control.Plan{}, err
+	}
+	host := isolate.OldestHost()
+	service, err := compile.Start(u, host, facts)
+	if err != nil {
+		return control.Plan{}, err
+	}
+	program, err := isolate.Compile(service.Spec, host)
+	if err != nil {
+		return control.Plan{}, fmt.Errorf("cannot plan %s: %w", name, err)
+	}
+	p := control.Plan{Unit: u.Name, Path: u.Path, DropIns: len(u.DropIns), Profile: u.Isolation.Profile,
+		Host: fmt.Sprintf("Linux %d.%d: no manager was asked", host.Kernel[0], host.Kernel[1]), Relaxed: u.Relaxations}
+	p.Steps = planSteps(program)
+	return p, nil
+}
+
+// planSteps lists what the manager opens, what the child does that becomes the
+// reaper, and what each program does up to its execve.
+func planSteps(p *isolate.Program) []control.PlanStep {
+	var out []control.PlanStep
+	for _, o := range p.Open {
+		call, args, _ := strings.Cut(o.String(), " ")
+		out = append(out, control.PlanStep{By: "manager", Call: call, Args: args})
+	}
+	for _, s := range p.Setup {
+		out = append(out, control.PlanStep{By: "reaper", Call: s.Call.String(), Args: s.What})
+	}
+	for _, e := range p.Execs {
+		for _, s := range e.Steps {
+			out = append(out, control.PlanStep{By: e.Label(), Call: s.Call.String(), Args: s.What})
+		}
+	}
+	return out
+}
+
+// unitOptions is how unit files are read here: as the manager would, except
+// that files of others than root are looked at too.
+func (a *app) unitOptions() (unit.Options, error) {
+	config, err := unit.LoadConfig(filepath.Join("/etc", a.instance, "nsinit.toml"))
+	return unit.Options{Config: config, Lax: true}, err
 }
 
 // renderPlan prints the steps, with who makes them at the first of each.

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsinit/nsinit/unit"
+)
+
+func verifyCmd(a *app) *cobra.Command {
+	var dirs []string
+	cmd := &cobra.Command{
+		Use: "verify FILE...", Short: "Check unit files, and say how they relax the isolation", Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			options, err := a.unitOptions()
+			if err != nil {
+				return err
+			}
+			if len(dirs) == 0 {
+				dirs = a.unitDirs()
+			}
+			return a.verify(unit.Verify(args, dirs, options))
+		},
+	}
+	cmd.Flags().StringArrayVar(&dirs, "unit-path", nil, "look for the other units here")
+	return cmd
+}
+
+// verify prints reports; any error makes the exit code 1.
+func (a *app) verify(reports []unit.Report) error {
+	var errs, warnings int
+	for _, r := range reports {
+		errs += len(r.Errors)
+		warnings += len(r.Warnings)
+	}
+	if a.json {
+		if err := a.printJSON(reportsJSON(reports)); err != nil {
+			return err
+		}
+	} else {
+		renderReports(a.out, a.view(), reports, a.quiet)
+		if !a.quiet {
+			fmt.Fprintf(a.out, "%s, %s\n", plural(errs, "error", "errors"), plural(warnings, "warning", "warnings"))
+		}
+	}
+	if errs > 0 {
+		return exitCode(exitFailure)
+	}
+	return nil
+}
+
+func renderReports(w io.Writer, v view, reports []unit.Report, quiet bool) {
+	for _, r := range reports {
+		for _, e := range r.Errors {
+			renderUnitError(w, v, e)
+		}
+		if quiet {
+			continue
+		}
+		for _, e := range r.Warnings {
+			renderUnitError(w, v, e)
+		}
+		if len(r.Relaxes) > 0 {
+			fmt.Fprintf(w, "%s: relaxes: %s\n", clean(r.File), clean(strings.Join(r.Relaxes, " · ")))
+		}
+	}
+}
+
+// renderUnitError prints a compiler's message, with the line of the file and a
+// mark under what is meant.
+func renderUnitError(w io.Writer, v view, e *unit.Error) {
+	kind, colour := "error", red
+	if e.Warning {
+		kind, colour = "warning", yellow
+	}
+	place := e.File
+	if e.Line > 0 {
+		place = fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Col)
+	}
+	if place != "" {
+		place = clean(place) + ": "
+	}
+	msg := e.Msg
+	if e.Source == "" && e.Hint != "" {
+		msg += "; " + e.Hint
+	}
+	fmt.Fprintf(w, "%s%s: %s\n", place, v.paint(colour, kind), clean(msg))
+	if e.Source == "" {
+		return
+	}
+	number := strconv.Itoa(e.Line)
+	before, marked := splitSource(e)
+	fmt.Fprintf(w, "  %s | %s\n", number, clean(e.Source))
+	mark := "^" + strings.Repeat("~", max(0, utf8.RuneCountInString(clean(marked))-1))
+	line := strings.Repeat(" ", utf8.RuneCountInString(clean(before))) + v.paint(colour, mark)
+	if e.Hint != "" {
+		line += " " + clean(e.Hint)
+	}
+	fmt.Fprintf(w, "  %s | %s\n", strings.Repeat(" ", len(number)), line)
+}
+
+// splitSource gives what stands before the mark, and what is marked.
+func splitSource(e *unit.Error) (before, marked string) {
+	start := min(max(e.Col-1, 0), len(e.Source))
+	end := min(start+max(e.Len, 1), len(e.Source))
+	return e.Source[:start], e.Source[start:end]
+}
+
+// reportJSON gives unit.Report snake_case names.
+type reportJSON struct {
+	File     string      `json:"file"`
+	Errors   []errorJSON `json:"errors"`
+	Warnings []errorJSON `json:"warnings"`
+	Relaxes  []string    `json:"relaxes"`
+}
+
+type errorJSON struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func reportsJSON(reports []unit.Report) []reportJSON {
+	out := make([]reportJSON, len(reports))
+	for i, r := range reports {
+		out[i] = reportJSON{r.File, errorsJSON(r.Errors), errorsJSON(r.Warnings), append([]string{}, r.Relaxes...)}
+	}
+	return out
+}
+
+func errorsJSON(list unit.List) []errorJSON {
+	out := make([]errorJSON, len(list))
+	for i, e := range list {
+		out[i] = errorJSON{e.File, e.Line, e.Col, e.Key, e.Msg, e.Hint}
+	}
+	return out
+}
