@@ -1,9 +1,6 @@
 package logs
 
-import (
-	"encoding/base64"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
@@ -45,8 +42,4 @@ func appendEscape(dst []byte, c byte) []byte {
 		return append(dst, '\\', 't')
 	}
 	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-}
-
-func appendBase64(dst, b []byte) []byte {
-	return base64.StdEncoding.AppendEncode(dst, b)
 }

@@ -26,6 +26,7 @@ type unitState struct {
 	store   store
 	stages  [staged]stage
 	syslog  int
+	closer  dgram.Closer
 	cur     cursor
 	pending []Record // notices and datagrams waiting to be written
 	ready   bool     // store and stages have been brought together
@@ -260,10 +261,12 @@ func (l *Log) onSyslog(limit int) {
 		if err != nil {
 			break
 		}
-		for _, fd := range d.FDs {
-			unix.Close(fd)
-		}
+		l.closer.Close(d.FDs...)
 		l.queueDatagram(d)
+	}
+	if l.closer.Stuck() {
+		l.detachSyslog()
+		l.note(Warning, "log: /dev/log is closed: descriptors that were sent to it cannot be closed")
 	}
 	l.flush()
 }

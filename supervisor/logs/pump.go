@@ -229,7 +229,7 @@ func (l *Log) Notice(priority Priority, format string, args ...any) {
 }
 
 // Drain reads what is in the pipes and the /dev/log now, ends an unfinished last
-// line, writes it all, and calls done. It is for the release of a generation: call
+// line, writes it all if the log can be written, and calls done. It is for the release of a generation: call
 // it when the service's processes are gone and before the reaper, which holds the
 // pipes, is ended. What is written into the pipes meanwhile is not waited for.
 func (l *Log) Drain(done func()) {

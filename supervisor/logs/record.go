@@ -15,6 +15,7 @@
 package logs
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -214,6 +215,6 @@ func appendMessage(dst, msg []byte) []byte {
 		return appendString(dst, msg)
 	}
 	dst = append(dst, `,"b":"`...)
-	dst = appendBase64(dst, msg)
+	dst = base64.StdEncoding.AppendEncode(dst, msg)
 	return append(dst, '"')
 }

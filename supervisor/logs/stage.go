@@ -36,19 +36,14 @@ type stage struct {
 // open opens the staging file at path, made if missing. Where that fails an
 // unnamed file in memory takes its place, so that the service is never blocked; the
 // error then says what was lost: safety against a crash of the manager.
-func (s *stage) open(path string) error {
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	s.existed = err == nil
-	if errors.Is(err, unix.ENOENT) {
-		fd, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
-	}
-	if err != nil {
+func (s *stage) open(path string) (err error) {
+	if s.fd, s.existed, err = openStaging(path); err != nil {
 		err = fmt.Errorf("cannot open log staging %s: %w; lines may be lost if the manager is killed", path, err)
-		if fd, s.volatile = -1, true; s.openVolatile(&fd, filepath.Base(path)) != nil {
+		s.volatile = true
+		if s.fd = openVolatile(path); s.fd < 0 {
 			return err
 		}
 	}
-	s.fd = fd
 	if serr := s.stat(); serr != nil {
 		return serr
 	}
@@ -56,16 +51,31 @@ func (s *stage) open(path string) error {
 	return err
 }
 
+func openStaging(path string) (fd int, existed bool, err error) {
+	const flags = unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	if fd, err = unix.Open(path, flags, 0); !errors.Is(err, unix.ENOENT) {
+		return fd, err == nil, err
+	}
+	fd, err = unix.Open(path, flags|unix.O_CREAT|unix.O_EXCL, 0o600)
+	return fd, false, err
+}
+
 // volatileStart is the offset at which an unnamed staging file begins: 4 TiB, beyond
 // what a named one will mostly have reached, since the log's last offset may not be
 // known yet. (A file on a tmpfs may have 8 EiB, one on ext4 16 TiB.)
 const volatileStart = 1 << 42
 
-func (s *stage) openVolatile(fd *int, name string) (err error) {
-	if *fd, err = unix.MemfdCreate("log-"+name, unix.MFD_CLOEXEC); err != nil {
-		return err
+// openVolatile makes the unnamed file, or returns -1: output is thrown away then.
+func openVolatile(path string) int {
+	fd, err := unix.MemfdCreate("log-"+filepath.Base(path), unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1
 	}
-	return unix.Ftruncate(*fd, volatileStart)
+	if err := unix.Ftruncate(fd, volatileStart); err != nil {
+		unix.Close(fd)
+		return -1
+	}
+	return fd
 }
 
 // stat takes the size from the file, which is the truth: somebody may have cut it.

@@ -143,7 +143,7 @@ func (s *store) firstSeq(last uint64) uint64 {
 func (s *store) replaced() bool {
 	var st unix.Stat_t
 	if err := unix.Stat(filepath.Join(s.dir, currentName), &st); err != nil {
-		return errors.Is(err, unix.ENOENT)
+		return true // opening it anew makes it, or says what is wrong
 	}
 	return st.Ino != s.ino || uint64(st.Dev) != s.dev || st.Size != s.size
 }

@@ -19,10 +19,20 @@ const (
 // ListenSyslog makes the socket that a service sees as /dev/log, for AttachSyslog.
 // Whatever socket is at path is replaced.
 func ListenSyslog(path string, mode os.FileMode) (int, error) {
-	return dgram.Listen(path, mode)
+	fd, err := dgram.Listen(path, mode)
+	if err == nil {
+		dgram.RefuseDescriptors(fd)
+	}
+	return fd, err
 }
 
-func adoptSyslog(fd int) error { return dgram.Adopt(fd) }
+func adoptSyslog(fd int) error {
+	err := dgram.Adopt(fd)
+	if err == nil {
+		dgram.RefuseDescriptors(fd)
+	}
+	return err
+}
 
 // ParseSyslog reads a datagram as syslog(3) of glibc and musl sends it (RFC 3164
 // without host name): `<PRI>Mmm dd hh:mm:ss ident[pid]: text`. Every part is

@@ -123,8 +123,7 @@ func (l *Log) commit(b *batch) {
 	}
 }
 
-// publish shows the state to other goroutines, and keeps the shared buffers from
-// staying large.
+// publish shows the state to other goroutines.
 func (l *Log) publish() {
 	st := l.counts
 	st.Seq, st.DroppedLines = l.cur.seq, l.cur.limited

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -24,9 +23,6 @@ var ErrAgain error = unix.EAGAIN
 // Nothing more is read, so that only this service waits: stop watching the socket
 // and report it.
 var ErrStuck = errors.New("descriptors sent by the service cannot be closed")
-
-// maxClosing is how many received descriptors may wait to be closed.
-const maxClosing = 1024
 
 // Dropped is the error of Receive for a datagram that was dropped whole. The
 // next call goes on with the next datagram.
@@ -55,7 +51,7 @@ type Received struct {
 // nothing for other messages and may be called twice.
 func (r *Received) Done() {
 	if r.socket != nil && r.barrier >= 0 {
-		r.socket.closeLater([]int{r.barrier})
+		r.socket.closer.Close(r.barrier)
 		r.barrier = -1
 	}
 }
@@ -66,10 +62,7 @@ type Socket struct {
 	fd       int
 	received atomic.Uint64
 	dropped  atomic.Uint64
-
-	mu      sync.Mutex
-	closing []int // descriptors waiting for the closing goroutine
-	busy    bool  // that goroutine exists
+	closer   dgram.Closer
 }
 
 // Listen makes the socket at path, for example
@@ -116,7 +109,7 @@ func (s *Socket) Close() error {
 // a barrier in Done. To be fair to others call it a bounded number of times per
 // wake-up: the socket stays readable.
 func (s *Socket) Receive() (Received, error) {
-	if s.stuck() {
+	if s.closer.Stuck() {
 		return Received{}, ErrStuck
 	}
 	var buf [MaxDatagram + 1]byte
@@ -129,7 +122,7 @@ func (s *Socket) Receive() (Received, error) {
 	if r.barrier >= 0 {
 		d.FDs = nil
 	}
-	s.closeLater(d.FDs)
+	s.closer.Close(d.FDs...)
 	if err != nil {
 		s.dropped.Add(1)
 		return Received{}, &Dropped{d.Sender, err}
@@ -161,41 +154,4 @@ func interpret(d dgram.Datagram) (Received, error) {
 	}
 	r.barrier = d.FDs[0]
 	return r, nil
-}
-
-func (s *Socket) stuck() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.closing) > maxClosing
-}
-
-// closeLater closes descriptors on a goroutine, of which there is at most one
-// per socket: closing somebody else's descriptor may block.
-func (s *Socket) closeLater(fds []int) {
-	if len(fds) == 0 {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing = append(s.closing, fds...)
-	if !s.busy {
-		s.busy = true
-		go s.closeAll()
-	}
-}
-
-func (s *Socket) closeAll() {
-	for {
-		s.mu.Lock()
-		if len(s.closing) == 0 {
-			s.busy = false
-			s.closing = nil
-			s.mu.Unlock()
-			return
-		}
-		fd := s.closing[0]
-		s.closing = s.closing[1:]
-		s.mu.Unlock()
-		unix.Close(fd)
-	}
 }

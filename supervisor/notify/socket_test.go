@@ -3,6 +3,7 @@ package notify
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,10 +78,7 @@ func openFDs(t *testing.T) int {
 func settled(t *testing.T, s *Socket) {
 	t.Helper()
 	for range 1000 {
-		s.mu.Lock()
-		busy := s.busy
-		s.mu.Unlock()
-		if !busy {
+		if s.closer.Idle() {
 			return
 		}
 		time.Sleep(time.Millisecond)
@@ -205,31 +203,66 @@ func TestBarrier(t *testing.T) {
 	}
 }
 
-// A descriptor whose close blocks holds up its own socket at most.
+// A descriptor whose close blocks (a socket that lingers with unsent data) holds up
+// its own socket at most.
 func TestUnclosableDescriptorsStopOnlyThisSocket(t *testing.T) {
 	s, path := listen(t)
-	s.mu.Lock()
-	s.busy = true // as if the closing goroutine hung in close(2)
-	s.mu.Unlock()
 	c := client(t, path)
+	hung := lingering(t)
+	send(t, c, "READY=1", hung)
+	unix.Close(hung) // in flight is the last reference
 	fds := make([]int, 253)
 	for i := range fds {
 		fds[i] = c
 	}
+	began := time.Now()
 	var err error
-	for range 6 {
-		send(t, c, "READY=1", fds...)
+	for range 8 {
 		if _, err = s.Receive(); err != nil {
 			break
 		}
+		send(t, c, "READY=1", fds...)
 	}
 	if err != ErrStuck {
 		t.Errorf("error %v, want ErrStuck", err)
 	}
-	go s.closeAll()
-	settled(t, s)
+	if d := time.Since(began); d > lingerTime/2 {
+		t.Errorf("Receive took %v", d)
+	}
+	for !s.closer.Idle() {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if _, err := s.Receive(); err != nil {
 		t.Errorf("after the close came through: %v", err)
+	}
+}
+
+const lingerTime = 2 * time.Second
+
+// lingering is a TCP socket whose close blocks for lingerTime: its peer reads nothing.
+func lingering(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Skipf("SKIP: no loopback network: %v", err)
+	}
+	t.Cleanup(func() { l.Close() })
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &unix.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	if err := unix.Connect(fd, to); err != nil {
+		t.Fatal(err)
+	}
+	linger := &unix.Linger{Onoff: 1, Linger: int32(lingerTime / time.Second)}
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, linger); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := unix.SendmsgN(fd, make([]byte, 64<<10), nil, nil, unix.MSG_DONTWAIT); err != nil {
+			return fd
+		}
 	}
 }
 
