@@ -84,11 +84,23 @@ func bracedName(s string) (name, rest string, err error) {
 	return name, rest, nil
 }
 
-// checkVariables refuses what Expand would refuse, at load time.
+// checkVariables refuses at load time what Expand would refuse at each start.
+// Arguments with specifiers are left for WithSpecifiers: ${%p_OPTIONS} is a
+// variable only afterwards.
 func (c Command) checkVariables() error {
-	none := func(string) (string, bool) { return "x", true }
-	_, err := c.Expand(none)
-	return err
+	if c.NoExpand {
+		return nil
+	}
+	none := func(string) (string, bool) { return "", false }
+	for _, arg := range c.Argv {
+		if strings.Contains(arg, "%") {
+			continue
+		}
+		if _, err := c.expandArgument(arg, none); err != nil {
+			return fmt.Errorf("command %s: argument %q: %w", c.Path, arg, err)
+		}
+	}
+	return nil
 }
 
 // WithSpecifiers returns the command with the specifiers of its path and of
@@ -106,5 +118,5 @@ func (c Command) WithSpecifiers(ctx SpecifierContext) (Command, error) {
 		}
 	}
 	c.Path, c.Argv = path, argv
-	return c, nil
+	return c, c.checkVariables()
 }
