@@ -338,3 +338,28 @@ func TestRunTargets(t *testing.T) {
 		t.Errorf("runTargets = %q, want %q", got, want)
 	}
 }
+
+func TestFindProgram(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"bin/plain", "usr/bin/tool", "usr/bin/plain"} {
+		if err := os.Chmod(write(t, filepath.Join(root, name), "#!"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(root, "bin/data"), "x")
+	if err := os.Mkdir(filepath.Join(root, "bin/dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{"bin/relative": "../usr/bin/tool", "bin/absolute": "/etc/alternatives/x", "bin/dangling": "nowhere"} {
+		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"plain": "/bin/plain", "tool": "/usr/bin/tool", "relative": "/bin/relative", "absolute": "/bin/absolute",
+		"/any/where": "/any/where", "data": "", "dir": "", "dangling": "", "nosuch": "", "a/b": "", "..": "", "": ""} {
+		got, err := FindProgram(root, "/bin:relative:/usr/bin", name)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("FindProgram(%q) = %q, %v; want %q", name, got, err, want)
+		}
+	}
+}

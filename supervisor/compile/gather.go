@@ -185,3 +185,37 @@ func runTargets(root string) []string {
 	}
 	return list
 }
+
+// FindProgram returns the absolute path of a program in the service's root, as
+// execvp(3) finds it along search ("/bin:/usr/bin"). A name with a slash must
+// be absolute and is not looked up: execve will say what is wrong with it.
+func FindProgram(root, search, name string) (string, error) {
+	if strings.Contains(name, "/") {
+		if !filepath.IsAbs(name) {
+			return "", fmt.Errorf("cannot run %q: write a name or an absolute path", name)
+		}
+		return name, nil
+	}
+	dir, err := os.OpenRoot(orDefault(root, "/"))
+	if err != nil {
+		return "", fmt.Errorf("cannot run %q: %w", name, err)
+	}
+	defer dir.Close()
+	for _, place := range filepath.SplitList(search) {
+		program := filepath.Join(place, name)
+		if filepath.IsAbs(program) && executable(dir, strings.TrimPrefix(program, "/")) {
+			return program, nil
+		}
+	}
+	return "", fmt.Errorf("cannot run %q: not found in %s", name, search)
+}
+
+// executable reports whether a file can be a program. An absolute link cannot
+// be followed below a root and is taken as one.
+func executable(dir *os.Root, name string) bool {
+	if info, err := dir.Stat(name); err == nil {
+		return info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
+	}
+	link, err := dir.Readlink(name)
+	return err == nil && filepath.IsAbs(link)
+}
