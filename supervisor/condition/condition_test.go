@@ -244,3 +244,24 @@ func TestProbe(t *testing.T) {
 		t.Errorf("Probe() = %+v", h)
 	}
 }
+
+// Every key that units may write can be evaluated.
+func TestEveryKeyIsKnown(t *testing.T) {
+	count := 0
+	for _, key := range unit.Keys() {
+		kind, found := strings.CutPrefix(key.Name, "condition_")
+		if !found {
+			kind, found = strings.CutPrefix(key.Name, "assert_")
+		}
+		if !found {
+			continue
+		}
+		count++
+		if !Known(kind) {
+			t.Errorf("%s is a key and cannot be evaluated", key.Name)
+		}
+	}
+	if want := 2 * len(tests()); count != want {
+		t.Errorf("%d keys for conditions, want %d", count, want)
+	}
+}
