@@ -187,8 +187,8 @@ func (s *step) fail(r Result) {
 // past reports whether the program is known to have got that far already: the
 // record is read again after a crash, and old lines must not count twice.
 func (m Machine) past(kind Kind, index int, ended bool) bool {
-	have := []int{m.Kind.rank(), m.Index, flag(m.Ended)}
-	return slices.Compare([]int{kind.rank(), index, flag(ended)}, have) <= 0
+	have := []int{m.Kind.rank(), m.Index, bit(m.Ended)}
+	return slices.Compare([]int{kind.rank(), index, bit(ended)}, have) <= 0
 }
 
 // at moves the program's position.
@@ -196,7 +196,7 @@ func (s *step) at(kind Kind, index int, ended bool) {
 	s.m.Kind, s.m.Index, s.m.Ended = kind, index, ended
 }
 
-func flag(b bool) int {
+func bit(b bool) int {
 	if b {
 		return 1
 	}

@@ -1,7 +1,9 @@
 package machine
 
 import (
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -150,6 +152,10 @@ func withHooks(c *Config) {
 	c.ExecReload, c.ExecStop, c.ExecStopPost = []Line{{}}, []Line{{}}, []Line{{}}
 }
 
+// searchLimit bounds each search. One unit without hooks has about 6,000
+// states, with all hooks about 47,000: -search 50000 visits all of them.
+var searchLimit = flag.Int("search", 1500, "visit at most that many states in each search")
+
 func TestSearchOneUnit(t *testing.T) {
 	verbs := []Verb{VerbStart, VerbStop, VerbRestart, VerbReload}
 	for _, typ := range []string{"simple", "notify", "oneshot"} {
@@ -157,44 +163,84 @@ func TestSearchOneUnit(t *testing.T) {
 			for _, hooks := range []bool{false, true} {
 				t.Run(fmt.Sprint(typ, "/", kill, "/hooks=", hooks), func(t *testing.T) {
 					t.Parallel()
-					cfg := service("a", func(c *Config) {
-						c.Type, c.KillMode, c.Restart = typ, kill, "on-failure"
-						c.Conditions, c.SendSighup = hooks, hooks
-						c.Watchdog = 20 * time.Second
-						if typ == "oneshot" {
-							c.ExecStart, c.RemainAfterExit = []Line{{}, {}}, hooks
-						}
-						if hooks {
-							withHooks(c)
-						}
-					})
-					search(t, 3000, []Config{cfg}, verbs, visits)
+					search(t, *searchLimit, []Config{searched(typ, kill, hooks)}, verbs, visits)
 				})
 			}
 		}
 	}
 }
 
-func TestSearchGraphs(t *testing.T) {
+func searched(typ, kill string, hooks bool) Config {
+	return service("a", func(c *Config) {
+		c.Type, c.KillMode, c.Restart = typ, kill, "on-failure"
+		c.Conditions, c.SendSighup = hooks, hooks
+		c.Watchdog = 20 * time.Second
+		if typ == "oneshot" {
+			c.ExecStart, c.RemainAfterExit = []Line{{}, {}}, hooks
+		}
+		if hooks {
+			withHooks(c)
+		}
+	})
+}
+
+// graphs are small sets of units, one relation each.
+func graphs() map[string][]Config {
 	requires := service("b", func(c *Config) { c.Deps = Deps{Requires: []string{"a"}, After: []string{"a"}} })
 	binds := service("b", func(c *Config) { c.Deps = Deps{BindsTo: []string{"a"}, After: []string{"a"}} })
 	conflicts := service("b", func(c *Config) { c.Deps = Deps{Conflicts: []string{"a"}} })
 	partOf := service("b", func(c *Config) { c.Deps = Deps{PartOf: []string{"a"}, Wants: []string{"a"}} })
 	restarts := service("a", func(c *Config) { c.Restart = "always" })
-	upholds := target("t", Deps{Upholds: []string{"a", "b"}, After: []string{"a"}})
-	for name, cfgs := range map[string][]Config{
-		"requires":   {service("a"), requires},
-		"binds_to":   {restarts, binds},
-		"conflicts":  {service("a"), conflicts},
-		"part_of":    {restarts, partOf},
-		"upholds":    {service("a"), conflicts, upholds},
-		"target":     {service("a"), requires, target("t", Deps{Wants: []string{"a", "b"}, Conflicts: []string{"u"}}), target("u", Deps{})},
-		"unneeded":   {service("a", func(c *Config) { c.StopWhenUnneeded = true }), requires},
-		"on_failure": {service("a", func(c *Config) { c.Deps.OnFailure = []string{"b"} }), service("b", func(c *Config) { c.Deps.OnFailure = []string{"a"} })},
-	} {
+	return map[string][]Config{
+		"requires":  {service("a"), requires},
+		"binds_to":  {restarts, binds},
+		"recovers":  {restarts, service("b", func(c *Config) { c.Deps, c.Restart = requires.Deps, "on-failure" })},
+		"conflicts": {service("a"), conflicts},
+		"part_of":   {restarts, partOf},
+		"upholds":   {service("a"), conflicts, target("t", Deps{Upholds: []string{"a", "b"}, After: []string{"a"}})},
+		"targets": {service("a"), requires, target("t", Deps{Wants: []string{"a", "b"}, Conflicts: []string{"u"}}),
+			target("u", Deps{Upholds: []string{"b"}})},
+		"unneeded": {service("a", func(c *Config) { c.StopWhenUnneeded = true }), requires},
+		"on_failure": {service("a", func(c *Config) { c.Deps.OnFailure = []string{"b"} }),
+			service("b", func(c *Config) { c.Deps.OnFailure = []string{"a"} })},
+		"hooks": {searched("notify", "mixed", true), service("b", withHooks, func(c *Config) { c.Deps = binds.Deps })},
+	}
+}
+
+func TestSearchGraphs(t *testing.T) {
+	for name, cfgs := range graphs() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			search(t, 2500, cfgs, []Verb{VerbStart, VerbStop, VerbRestart}, visits)
+			search(t, *searchLimit, cfgs, []Verb{VerbStart, VerbStop, VerbRestart}, visits)
 		})
 	}
+}
+
+// What the search cannot reach in breadth, long random lives reach in depth.
+func TestWalkGraphs(t *testing.T) {
+	for name, cfgs := range graphs() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(40) {
+				walk(t, seed, cfgs)
+			}
+		})
+	}
+}
+
+func walk(t *testing.T, seed uint64, cfgs []Config) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 7))
+	n := node{w: newWorld(cfgs...)}
+	var id uint64
+	verbs := []Verb{VerbStart, VerbStop, VerbRestart, VerbTryRestart, VerbReload, VerbReloadOrRestart, VerbResetFailed}
+	for range 150 {
+		list := choices(n.w, verbs, &id)
+		a := list[random.IntN(len(list))]
+		n.path = append(n.path, a.name)
+		a.do(n.w)
+		check(t, n.w, n.path)
+		alive(t, n)
+	}
+	visits(t, n)
 }
