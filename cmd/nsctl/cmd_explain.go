@@ -42,20 +42,44 @@ func explainCmd(a *app) *cobra.Command {
 	}
 }
 
-// unknownKey names those that contain the word, or share its beginning.
+// unknownKey names the keys that contain the word, else those that are nearest.
 func unknownKey(name string) error {
-	word := strings.ToLower(strings.TrimSuffix(name, "="))
-	var near []string
+	word := flat(strings.TrimSuffix(name, "="))
+	var inside, near []string
 	for _, k := range unit.Keys() {
-		flat := strings.ReplaceAll(k.Name, "_", "")
-		if strings.Contains(flat, strings.ReplaceAll(word, "_", "")) || len(word) > 4 && strings.HasPrefix(k.Name, word[:len(word)-1]) {
+		if strings.Contains(flat(k.Name), word) {
+			inside = append(inside, k.ID())
+		} else if distance(flat(k.Name), word) <= 2 {
 			near = append(near, k.ID())
 		}
 	}
-	if len(near) == 0 {
-		return fmt.Errorf("cannot explain %q: no such key (nsctl explain lists them all)", name)
+	if list := append(inside, near...); len(list) > 0 {
+		return fmt.Errorf("cannot explain %q: no such key; did you mean %s?", name, strings.Join(list[:min(len(list), 6)], ", "))
 	}
-	return fmt.Errorf("cannot explain %q: no such key; did you mean %s?", name, strings.Join(near[:min(len(near), 6)], ", "))
+	return fmt.Errorf("cannot explain %q: no such key (nsctl explain lists them all)", name)
+}
+
+// flat makes ExecStart and exec_start the same.
+func flat(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
+
+// distance is Levenshtein's, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
 }
 
 func renderKey(w io.Writer, v view, k unit.Key) {

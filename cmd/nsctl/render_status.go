@@ -43,11 +43,13 @@ func (s statusText) coloured(label, value, colour string) {
 	if value == "" {
 		return
 	}
-	room := 0
-	if s.v.Width > 0 {
-		room = max(s.v.Width-labelWidth-2, 20)
-	}
-	fmt.Fprintf(s.w, "%s: %s\n", pad(label, labelWidth, true), s.v.paint(colour, cut(clean(value), room)))
+	fmt.Fprintf(s.w, "%s: %s\n", pad(label, labelWidth, true), s.v.paint(colour, cut(clean(value), s.room())))
+}
+
+// whole is for lines that must be read to the end: they are not cut.
+func (s statusText) whole() statusText {
+	s.v.Width = 0
+	return s
 }
 
 // block prints a label once, and a line for each value.
@@ -101,7 +103,7 @@ func (s statusText) file(st control.UnitStatus) {
 		s.line("Loaded", strings.ReplaceAll(st.LoadState, "-", " ")+parenthesised(nonEmpty(st.Path), ""))
 	}
 	if st.LoadError != "" {
-		s.block("Error", strings.Split(strings.TrimSpace(st.LoadError), "\n"))
+		s.whole().block("Error", strings.Split(strings.TrimSpace(st.LoadError), "\n"))
 	}
 	if st.ChangedOnDisk {
 		when := "on disk"
@@ -112,7 +114,7 @@ func (s statusText) file(st control.UnitStatus) {
 		if st.ActiveState == "active" {
 			text += ", then nsctl restart " + st.Name
 		}
-		s.coloured("Changed", text, yellow)
+		s.whole().coloured("Changed", text, yellow)
 	}
 	s.block("Drop-In", st.DropIns)
 }

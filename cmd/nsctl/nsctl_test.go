@@ -1,0 +1,468 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+)
+
+// manager is a Backend of three units: nginx runs, db has failed, and starting
+// it fails again.
+type manager struct {
+	acted  []control.ActRequest
+	killed []control.KillRequest
+	execs  []control.ExecRequest
+	logs   []control.LogQuery
+}
+
+func (m *manager) Manager(context.Context) (control.ManagerStatus, error) {
+	return control.ManagerStatus{Instance: "t", State: "running", PID: 1, Counts: map[string]int{"active": 1}}, nil
+}
+
+func (m *manager) List(_ context.Context, q control.ListQuery) ([]control.UnitListEntry, error) {
+	var out []control.UnitListEntry
+	for _, e := range testList()[:3] {
+		ok := len(q.Patterns) == 0
+		for _, p := range q.Patterns {
+			match, _ := filepath.Match(p, e.Name)
+			ok = ok || match
+		}
+		if ok && (len(q.States) == 0 || slices.Contains(q.States, e.ActiveState)) {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+func (m *manager) UnitFiles(context.Context) ([]control.UnitFileEntry, error) {
+	return []control.UnitFileEntry{{Name: "nginx", Path: "/u/nginx.toml", Enabled: "enabled", Profile: "strict"}}, nil
+}
+
+func noUnit(unit string) error {
+	return &control.Error{Code: control.CodeNoSuchUnit, Unit: unit, Message: "cannot find a unit of this name"}
+}
+
+func (m *manager) Status(_ context.Context, unit string) (control.UnitStatus, error) {
+	switch unit {
+	case "nginx":
+		return nginx(), nil
+	case "db":
+		return failed(), nil
+	}
+	return control.UnitStatus{}, noUnit(unit)
+}
+
+func (m *manager) Act(_ context.Context, req control.ActRequest) iter.Seq2[control.Progress, error] {
+	m.acted = append(m.acted, req)
+	return func(yield func(control.Progress, error) bool) {
+		for _, u := range req.Units {
+			p := control.Progress{Unit: u, Verb: req.Verb, Text: "waiting for something"}
+			if !yield(p, nil) {
+				return
+			}
+			p.Done, p.Text = true, req.Verb+"ed in 41 ms"
+			switch u {
+			case "db":
+				f := failed()
+				p.Error = &control.Error{Code: control.CodeFailed, Message: "cannot start: " + f.Failure.Text}
+				p.Status = &f
+			case "nope":
+				p.Error = noUnit(u).(*control.Error)
+			}
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *manager) Kill(_ context.Context, req control.KillRequest) error {
+	m.killed = append(m.killed, req)
+	return nil
+}
+
+func (m *manager) ResetFailed(context.Context, []string) error { return nil }
+
+func (m *manager) Reload(context.Context) (control.ReloadResult, error) {
+	return control.ReloadResult{Loaded: 3, Changed: []string{"nginx"}, Problems: []string{"x.toml:1:1: bad"}}, nil
+}
+
+func (m *manager) Enable(_ context.Context, units []string) ([]control.Change, error) {
+	return []control.Change{{Unit: units[0], Action: "removed", Path: "/etc/x.toml.d/50-disable.toml"}}, nil
+}
+
+func (m *manager) Disable(_ context.Context, units []string) ([]control.Change, error) {
+	return []control.Change{{Unit: units[0], Action: "wrote", Path: "/etc/x.toml.d/50-disable.toml"}}, nil
+}
+
+func (m *manager) Cat(_ context.Context, unit string) (control.UnitText, error) {
+	return control.UnitText{Unit: unit, Files: []control.FileText{{Path: "/u/a.toml", Text: "[service]\n"}, {Path: "/u/b.toml", Text: "[unit]\n"}}, Resolved: "all = 1\n"}, nil
+}
+
+func (m *manager) Plan(_ context.Context, unit string) (control.Plan, error) {
+	return control.Plan{Unit: unit, Steps: []control.PlanStep{{By: "manager", Call: "open"}}}, nil
+}
+
+func (m *manager) Dependencies(_ context.Context, q control.DependencyQuery) (control.Dependency, error) {
+	return control.Dependency{Unit: q.Unit, Children: []control.Dependency{{Unit: "basic"}}}, nil
+}
+
+func (m *manager) Logs(_ context.Context, q control.LogQuery) iter.Seq2[control.LogRecord, error] {
+	m.logs = append(m.logs, q)
+	return func(yield func(control.LogRecord, error) bool) {
+		for _, r := range testLogs() {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *manager) Events(context.Context, control.EventQuery) iter.Seq2[control.Event, error] {
+	return func(yield func(control.Event, error) bool) {
+		yield(control.Event{Seq: 1, TimeUsec: before(0), Unit: "nginx", Type: "state", ActiveState: "active", SubState: "running", MainPID: 7, Text: "up\x1b[1m"}, nil)
+	}
+}
+
+func (m *manager) Exec(_ context.Context, req control.ExecRequest) (control.ExecProcess, error) {
+	m.execs = append(m.execs, req)
+	switch req.Argv[0] {
+	case "absent":
+		return nil, &control.Error{Code: control.CodeNotFoundIn, Unit: req.Unit, Message: "cannot run absent: no such file or directory"}
+	case "/etc":
+		return nil, &control.Error{Code: control.CodeNotRunnable, Unit: req.Unit, Message: "cannot run /etc: permission denied"}
+	}
+	return newCommand(), nil
+}
+
+// command copies its input to its output and exits with 7.
+type command struct {
+	inR, outR, errR *io.PipeReader
+	inW, outW, errW *io.PipeWriter
+	done            chan struct{}
+}
+
+func newCommand() *command {
+	c := &command{done: make(chan struct{})}
+	c.inR, c.inW = io.Pipe()
+	c.outR, c.outW = io.Pipe()
+	c.errR, c.errW = io.Pipe()
+	go func() {
+		io.Copy(c.outW, c.inR)
+		io.WriteString(c.errW, "oops")
+		c.outW.Close()
+		c.errW.Close()
+		close(c.done)
+	}()
+	return c
+}
+
+func (c *command) Stdin() io.WriteCloser       { return c.inW }
+func (c *command) Stdout() io.Reader           { return c.outR }
+func (c *command) Stderr() io.Reader           { return c.errR }
+func (c *command) Resize(uint16, uint16) error { return nil }
+func (c *command) Signal(syscall.Signal) error { return nil }
+func (c *command) Wait() (control.ExecExit, error) {
+	<-c.done
+	return control.ExecExit{Code: 7}, nil
+}
+func (c *command) Close() error {
+	c.inR.Close()
+	return nil
+}
+
+// ctl runs nsctl against a server of its own.
+type ctl struct {
+	t      *testing.T
+	b      *manager
+	socket string
+	stdin  *os.File
+}
+
+func newCtl(t *testing.T, role control.Role) *ctl {
+	dir, err := os.MkdirTemp("", "ctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	os.Chmod(dir, 0o755)
+	c := &ctl{t: t, b: &manager{}, socket: filepath.Join(dir, "control.sock")}
+	l, err := control.Listen(c.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := control.NewServer(control.Config{Backend: c.b, Role: func(control.Peer) control.Role { return role }, Version: "1", Instance: "t"})
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Shutdown(context.Background()) })
+	return c
+}
+
+// run gives the exit code and both outputs.
+func (c *ctl) run(args ...string) (int, string, string) {
+	c.t.Helper()
+	var out, errOut bytes.Buffer
+	v := testView(0)
+	a := &app{stdin: c.stdin, out: &out, err: &errOut, fixed: &v, env: func(name string) string {
+		if name == "NSCTL_SOCKET" {
+			return c.socket
+		}
+		return ""
+	}}
+	code := run(a, args)
+	for _, s := range []string{out.String(), errOut.String()} {
+		if args[0] != "logs" || !slices.Contains(args, "cat") {
+			checkOutput(c.t, strings.ReplaceAll(s, "\t", " "), 0)
+		}
+	}
+	return code, out.String(), errOut.String()
+}
+
+func TestCommands(t *testing.T) {
+	for _, tt := range []struct {
+		args     string
+		code     int
+		out, err string // contained; "" is nothing at all
+	}{
+		{"status nginx", 0, "● nginx - nginx web", ""},
+		{"status nginx.service", 0, "● nginx - nginx web", ""},
+		{"status db", 3, "× db - PostgreSQL", ""},
+		{"status nope", 4, "", "nope: no such unit"},
+		{"status nginx nope", 4, "● nginx", "nope: no such unit"},
+		{"status ng*", 0, "● nginx", ""},
+		{"status zz*", 0, "", ""},
+		{"status", 0, "t: running · 1 unit: 1 active", ""},
+		{"", 0, "t: running", ""},
+		{"status --failed", 0, "× nginx", ""},
+		{"list-units", 0, "3 units", ""},
+		{"list-units --no-legend --state activating", 0, "↻ db", ""},
+		{"list-unit-files", 0, "/u/nginx.toml", ""},
+		{"start nginx", 0, "nginx: started in 41 ms", ""},
+		{"start -q nginx", 0, "", ""},
+		{"start --wait nginx", 0, "nginx: waiting for something", ""},
+		{"start --now nginx", 0, "started", ""},
+		{"start nginx db", 1, "nginx: started", "[emerg] open()"},
+		{"start nope", 4, "", "nope: cannot find"},
+		{"restart nginx.service", 0, "nginx: restarted in 41 ms", ""},
+		{"start", 1, "", "requires at least 1 arg"},
+		{"is-active nginx", 0, "active", ""},
+		{"is-active -q nginx", 0, "", ""},
+		{"is-active db", 3, "failed", ""},
+		{"is-active db nginx", 0, "failed\nactive", ""},
+		{"is-active nope", 4, "not-found", ""},
+		{"is-failed db", 0, "failed", ""},
+		{"is-failed nginx", 1, "active", ""},
+		{"is-enabled nginx", 0, "enabled", ""},
+		{"is-enabled db", 1, "disabled", ""},
+		{"show -p main_pid --value nginx", 0, "8127\n", ""},
+		{"show -p main_pid,network.mode nginx", 0, "main_pid=8127\nnetwork.mode=veth\n", ""},
+		{"show -p MainPID nginx", 1, "", "no such field"},
+		{"show nope", 4, "", "cannot find"},
+		{"show -p status_text nginx", 0, `status_text=ready\x1b[2J`, ""},
+		{"cat nginx", 0, "# /u/a.toml\n[service]\n\n# /u/b.toml\n[unit]\n", ""},
+		{"cat --resolved nginx", 0, "all = 1\n", ""},
+		{"plan nginx", 0, "nginx: 1 step", ""},
+		{"daemon-reload", 0, "3 units · changed, restart to apply: nginx", "x.toml:1:1: bad"},
+		{"enable nginx", 0, "nginx: removed /etc", ""},
+		{"disable --now nginx", 0, "nginx: stoped in", ""},
+		{"kill -s HUP --kill-whom main nginx", 0, "", ""},
+		{"kill -s FOO nginx", 1, "", "as a signal"},
+		{"reset-failed", 0, "", ""},
+		{"list-dependencies", 0, "default\n○ └─basic\n", ""},
+		{"logs -u nginx -xe", 0, "Nov 22 15:23:30 nginx: yesterday\nNov 23 16:22:30 nginx[8127]: bad \\x1b[31m", ""},
+		{"logs nginx -r -n 2", 0, "nginx: yesterday\n", ""},
+		{"logs nginx -o json", 0, `"text":"yesterday"}`, ""},
+		{"logs nginx -o cat", 0, "yesterday\nbad \x1b[31m", ""},
+		{"logs nginx -o xml", 1, "", "-o \"xml\""},
+		{"logs nginx -p loud", 1, "", "-p \"loud\""},
+		{"logs -n 0", 1, "", "-n \"0\""},
+		{"logs --since soon", 1, "", "as a time"},
+		{"events", 0, `nginx state active (running) main pid 7: up\x1b[1m`, ""},
+		{"version", 0, "nsinit 1, instance t, protocol 1", ""},
+		{"exec nginx", 125, "", "a unit and a command"},
+		{"exec nginx absent", 127, "", "cannot run absent"},
+		{"exec nginx /etc", 126, "", "permission denied"},
+		{"exec --nope nginx x", 125, "", "unknown flag"},
+		{"explode", 1, "", "unknown command"},
+		{"__complete start cr", 0, "cron\tRegular background jobs\n:4\n", "Completion ended"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			c := newCtl(t, control.RoleAdmin)
+			args := strings.Fields(tt.args)
+			if len(args) == 0 {
+				args = []string{"--no-pager"}
+			}
+			code, out, errOut := c.run(args...)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			for _, s := range [][2]string{{out, tt.out}, {errOut, tt.err}} {
+				if !strings.Contains(s[0], s[1]) || s[1] == "" && s[0] != "" {
+					t.Errorf("printed %q, want %q", s[0], s[1])
+				}
+			}
+		})
+	}
+}
+
+func TestRequests(t *testing.T) {
+	c := newCtl(t, control.RoleAdmin)
+	c.run("stop", "--keep-triggers", "--no-block", "nginx")
+	if r := c.b.acted[0]; r.Verb != "stop" || !r.KeepTriggers || !r.NoBlock {
+		t.Errorf("%+v", r)
+	}
+	c.run("kill", "-s", "RTMIN+3", "nginx")
+	if k := c.b.killed[0]; k.Signal != 37 || k.Whom != "all" {
+		t.Errorf("%+v", k)
+	}
+	c.run("logs", "-f", "-u", "nginx", "db", "--grep", "x+", "-p", "err", "--since", "-1h")
+	if q := c.b.logs[0]; !q.Follow || q.Last != 10 || q.Grep != "x+" || q.MaxPriority != "3" || q.SinceUsec != before(3600e9) || !slices.Equal(q.Units, []string{"nginx", "db"}) {
+		t.Errorf("%+v", q)
+	}
+	if c.run("logs", "zz*"); len(c.b.logs) != 1 {
+		t.Error("a glob without a match asked for all logs")
+	}
+}
+
+func TestExec(t *testing.T) {
+	c := newCtl(t, control.RoleAdmin)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	io.WriteString(w, "hello")
+	w.Close()
+	c.stdin = r
+	code, out, errOut := c.run("exec", "--user", "www-data", "nginx", "sh", "-c", "--version")
+	if code != 7 || out != "hello" || errOut != "oops" {
+		t.Errorf("%d %q %q", code, out, errOut)
+	}
+	if e := c.b.execs[0]; e.User != "www-data" || e.Terminal || !slices.Equal(e.Argv, []string{"sh", "-c", "--version"}) {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	c := newCtl(t, control.RoleAdmin)
+	for _, args := range []string{"status", "status nginx", "list-units", "list-unit-files", "is-active nginx", "show nginx", "show -p main_pid nginx",
+		"cat nginx", "plan nginx", "daemon-reload", "enable nginx", "list-dependencies", "version", "explain exec_start", "kill nginx"} {
+		_, out, _ := c.run(append(strings.Fields(args), "--json")...)
+		if !json.Valid([]byte(out)) {
+			t.Errorf("%s: %q", args, out)
+		}
+	}
+	for _, args := range []string{"start nginx", "logs", "events"} {
+		_, out, _ := c.run(append(strings.Fields(args), "--json")...)
+		for line := range strings.Lines(out) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("%s: %q", args, line)
+			}
+		}
+	}
+}
+
+func TestRolesInWords(t *testing.T) {
+	c := newCtl(t, control.RoleReader)
+	code, out, _ := c.run("status", "nginx")
+	if code != 0 || !strings.Contains(out, "the log is for root and group nsinit") || strings.Contains(out, "worker process") {
+		t.Errorf("%d %s", code, out)
+	}
+	code, _, errOut := c.run("start", "nginx")
+	if code != 1 || !strings.Contains(errOut, "member of group nsinit") {
+		t.Errorf("%d %s", code, errOut)
+	}
+}
+
+func TestManagerGone(t *testing.T) {
+	dir := t.TempDir()
+	for name, tt := range map[string]struct {
+		socket string
+		want   string
+	}{
+		"no directory": {filepath.Join(dir, "none", "control.sock"), "the manager is not running (there is no " + filepath.Join(dir, "none")},
+		"no socket":    {filepath.Join(dir, "control.sock"), "there is no " + filepath.Join(dir, "control.sock")},
+		"stale socket": {staleSocket(t), "nothing answers on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &ctl{t: t, socket: tt.socket}
+			code, _, errOut := c.run("status")
+			if code != 1 || !strings.Contains(errOut, tt.want) {
+				t.Errorf("%d %q, want %q", code, errOut, tt.want)
+			}
+			if code, _, _ := c.run("exec", "x", "y"); code != exitExecOwn {
+				t.Errorf("exec: %d", code)
+			}
+		})
+	}
+}
+
+func staleSocket(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "ctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := control.Listen(filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	return filepath.Join(dir, "s")
+}
+
+func TestRunningUnits(t *testing.T) {
+	dir := t.TempDir()
+	for path, text := range map[string]string{"cg/i/nginx/4/main/cgroup.procs": "8127\n8130\n", "cg/i/db/1/main/cgroup.procs": "", "run/units/nginx/x": "", "run/units/db/x": "", "run/units/gone/x": ""} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := runningUnits(filepath.Join(dir, "run"), "i", filepath.Join(dir, "cg")); !slices.Equal(got, []string{"nginx 8127"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "redis.toml")
+	os.WriteFile(path, []byte("[service]\nexec_start = \"/bin/true\"\nrestart = \"allways\"\n"), 0o644)
+	c := &ctl{t: t}
+	code, out, _ := c.run("verify", "--unit-path", dir, path)
+	if code != 1 || !strings.Contains(out, path+":3:11: error: restart") || !strings.Contains(out, "    |           ^~~~~~~~~") || !strings.Contains(out, "1 error, 0 warnings") {
+		t.Errorf("%d %s", code, out)
+	}
+	if _, out, _ := c.run("verify", "--json", path); !json.Valid([]byte(out)) {
+		t.Errorf("%s", out)
+	}
+	os.WriteFile(path, []byte("[service]\nexec_start = \"/bin/true\"\n"), 0o644)
+	if code, out, errOut := c.run("verify", path); code != 0 {
+		t.Errorf("%d %s %s", code, out, errOut)
+	}
+	if code, out, errOut := c.run("plan", path); code != 0 || !strings.Contains(out, "execve") || !strings.Contains(out, "Linux 6.1") {
+		t.Errorf("%d %s %s", code, out, errOut)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	c := &ctl{t: t}
+	for args, want := range map[string]string{"ExecStart": "exec_start in [service]", "exec_start": "ExecStart", "memory_mux": "did you mean"} {
+		_, out, errOut := c.run("explain", args)
+		if !strings.Contains(out+errOut, want) {
+			t.Errorf("explain %s: %s%s", args, out, errOut)
+		}
+	}
+}
