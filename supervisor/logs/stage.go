@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// spliceMax bounds what one wake-up moves for one pipe.
-	spliceMax = 256 << 10
+	// spliceMax bounds what one wake-up moves for one pipe, and with it the time until
+	// the next unit's turn: 32,768 records of one-byte lines at worst.
+	spliceMax = 64 << 10
 	// punchStep is how many consumed bytes are given back to the tmpfs at a time.
 	punchStep = 16 << 10
 )
