@@ -104,6 +104,7 @@ lane_packaging() {
 	local root=$work/install ok=0
 	make -s install DESTDIR="$root" || return 1
 	verify_systemd "$root" || ok=1
+	verify_manual || ok=1
 	bin/nsctl verify examples/*.toml examples/daemons/*.toml || ok=1
 	rm -rf "$root"
 	return $ok
@@ -122,6 +123,15 @@ verify_systemd() {
 	said=$(grep -F "$dir" <<<"$said")
 	[ -z "$said" ] || echo "$said"
 	[ $status = 0 ] && [ -z "$said" ] && echo "systemd-analyze verify: nsinit.service and nsinit.slice pass"
+}
+
+# The manual has every command.
+verify_manual() {
+	local command ok=0
+	while read -r command; do
+		grep -qF "**$command**" packaging/man/nsctl.1.md || { echo "nsctl(1) lacks the command $command"; ok=1; }
+	done < <(bin/nsctl __complete '' 2>/dev/null | cut -f1 | grep -E '^[a-z]' | grep -vx help)
+	return $ok
 }
 
 lane_leaks() {
