@@ -68,7 +68,7 @@ func (u *record) restore(a Adopted) {
 	u.m = s.Machine
 	u.published = s
 	if s.Job != NoVerb {
-		u.job = &job{verb: s.Job, running: s.JobRunning, deadline: s.JobDeadline, why: s.JobWhy, asked: s.JobAsked}
+		u.job = &job{verb: s.Job, running: s.JobRunning, deadline: s.JobDeadline, why: s.JobWhy, asked: s.JobAsked, auto: s.JobAuto}
 	}
 	if seen.Generation <= s.Generation {
 		return

@@ -90,6 +90,7 @@ func (e *Engine) install(set []Config, units []*record) {
 	slices.SortFunc(units, func(a, b *record) int { return cmp.Compare(a.cfg.Name, b.cfg.Name) })
 	e.graph, e.units = NewGraph(set), units
 	for i := range units {
+		e.touched[i] = true
 		e.look(i)
 	}
 }
@@ -173,7 +174,8 @@ func (e *Engine) Names() []string { return slices.Clone(e.graph.names) }
 func (u *record) snapshot(cycle string) Snapshot {
 	s := Snapshot{Unit: u.cfg.Name, Machine: u.m, Changed: u.next != nil, Missing: u.missing, Cycle: cycle}
 	if j := u.job; j != nil {
-		s.Job, s.JobRunning, s.JobDeadline, s.JobWhy, s.JobAsked = j.verb, j.running, j.deadline, j.why, j.asked
+		s.Job, s.JobRunning, s.JobDeadline, s.JobWhy = j.verb, j.running, j.deadline, j.why
+		s.JobAsked, s.JobAuto = j.asked, j.auto
 	}
 	return s
 }

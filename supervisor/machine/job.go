@@ -7,6 +7,7 @@ type job struct {
 	ids      []waiter
 	running  bool // its event has been sent; now the machine decides
 	asked    bool // for this very unit, not as part of something else
+	auto     bool // it is the unit's own coming back, however many attempts that takes
 	why      StopReason
 	deadline Instant
 }
@@ -41,6 +42,7 @@ func (e *Engine) put(i int, verb Verb, why StopReason) *job {
 		if verb == VerbStop && why == StopShutdown {
 			old.why = why
 		}
+		old.auto = false
 		return old
 	case old.verb == VerbStart && verb == VerbRestart:
 		if u.m.State.Down() {
@@ -123,10 +125,10 @@ func (e *Engine) lookAround(i int) {
 // examine does for one unit what can be done now.
 func (e *Engine) examine(i int) {
 	u := e.units[i]
+	if u.job == nil && u.m.State == AutoRestartQueued {
+		e.comeBack(i)
+	}
 	if u.job == nil {
-		if u.m.State == AutoRestartQueued {
-			e.comeBack(i)
-		}
 		return
 	}
 	switch u.job.verb {
@@ -143,11 +145,18 @@ func (e *Engine) examine(i int) {
 
 // comeBack asks for the start that ends auto-restart, with all that it needs.
 func (e *Engine) comeBack(i int) {
-	if e.closing {
+	u := e.units[i]
+	switch {
+	case u.job.stops():
+	case e.closing:
 		e.put(i, VerbStop, StopShutdown)
-		return
+	default:
+		own := u.job == nil || u.job.auto
+		e.startAll(i, waiter{}, false)
+		if u.job != nil {
+			u.job.auto = own
+		}
 	}
-	e.startAll(i, waiter{}, false)
 }
 
 func (e *Engine) driveStop(i int) {
@@ -186,6 +195,8 @@ func (e *Engine) driveStart(i int) {
 	switch s := u.m.State; {
 	case s.Up():
 		e.endJob(i, JobDoneOK, Reason{})
+	case j.running && s == AutoRestart && j.auto:
+		j.running, e.touched[i] = false, true
 	case j.running && (s.Down() || s == AutoRestart):
 		result, reason := verdict(u.m)
 		e.endJob(i, result, reason)
@@ -199,7 +210,7 @@ func (e *Engine) driveStart(i int) {
 			return
 		}
 		j.running = true
-		e.apply(i, startUnit{auto: s == AutoRestartQueued && !j.asked})
+		e.apply(i, startUnit{auto: s == AutoRestartQueued})
 	case s.Active() == "activating" && s != AutoRestart:
 		if !j.running {
 			j.running, e.touched[i] = true, true

@@ -13,8 +13,13 @@ func (e *Engine) changed(i int, before Machine) {
 	switch {
 	case is.Up() && !was.Up():
 		e.uphold(i)
-	case is == AutoRestart || is == AutoRestartQueued && was != AutoRestart:
+	case is == AutoRestart:
 		e.unbind(i, true)
+	case is == AutoRestartQueued:
+		if was != AutoRestart {
+			e.unbind(i, true)
+		}
+		e.comeBack(i)
 	case is.Down() && left:
 		e.unbind(i, false)
 		e.trigger(i, now)
@@ -39,9 +44,18 @@ func (e *Engine) unbind(i int, comesBack bool) {
 		}
 		if comesBack {
 			e.put(d, VerbRestart, StopDependency)
+			e.expect(i)
 			continue
 		}
 		e.stopWith(d, waiter{}, StopDependency)
+	}
+}
+
+// expect gives a unit in auto-restart the job of coming back already now, for
+// others to wait for.
+func (e *Engine) expect(i int) {
+	if e.units[i].job == nil {
+		e.put(i, VerbStart, StopNone).auto = true
 	}
 }
 

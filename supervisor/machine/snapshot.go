@@ -73,6 +73,7 @@ type Snapshot struct {
 
 	JobWhy   StopReason `json:"job_why,omitempty"`   // of a stop
 	JobAsked bool       `json:"job_asked,omitempty"` // somebody asked for this very unit
+	JobAuto  bool       `json:"job_auto,omitempty"`  // it is the unit's own coming back
 
 	Changed bool   `json:"changed,omitempty"` // runs with an older definition than the loaded one
 	Missing bool   `json:"missing,omitempty"` // runs, but its file is gone
