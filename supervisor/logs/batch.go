@@ -107,7 +107,7 @@ func (l *Log) tellDropped(b *batch) {
 		b.notice(Warning, "log: dropped %d notices or syslog messages: the log could not be written", n-b.next.refused)
 		b.next.refused = n
 	}
-	if b.next.limit.ended(b.now, l.cfg.RateInterval) || b.next.skipped >= skipMax {
+	if l.draining || b.next.limit.ended(b.now, l.cfg.RateInterval) || b.next.skipped >= skipMax {
 		l.tellLimited(b)
 	}
 	if b.next.skipped >= skipMax {

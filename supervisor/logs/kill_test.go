@@ -37,6 +37,8 @@ func pumpRole() int {
 	}
 	cfg := Config{Unit: "web", Dir: os.Args[1], StagingDir: os.Args[2], Adopted: true, LevelMax: Debug}
 	cfg.MaxSize, _ = strconv.ParseInt(os.Args[3], 10, 64)
+	cfg.RateBurst, _ = strconv.Atoi(os.Args[4])
+	cfg.RateInterval = 20 * time.Millisecond
 	l := pump.Add(cfg)
 	for i, s := range []Stream{Stdout, Stderr} {
 		if err := l.Attach(s, 3+i); err != nil {
@@ -89,17 +91,27 @@ func TestKilledPumpLosesAndDoublesNothing(t *testing.T) {
 		lines   int
 		pause   string
 		maxSize int64
+		burst   int
 	}{
-		{"a line each millisecond", 2500, "1ms", 0},
-		{"flood", 200000, "0", 0},
-		{"flood and rotation", 100000, "0", 200_000},
+		{"a line each millisecond", 2500, "1ms", 0, 0},
+		{"flood", 200000, "0", 0, 0},
+		{"flood and rotation", 100000, "0", 200_000, 0},
+		{"flood and rate limit", 200000, "0", 0, 100},
 	} {
-		t.Run(tc.name, func(t *testing.T) { killMany(t, tc.lines, tc.pause, tc.maxSize) })
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := Config{Unit: "web", Dir: filepath.Join(t.TempDir(), "web"), StagingDir: filepath.Join(staging(t), "web"),
+				MaxSize: tc.maxSize, RateBurst: tc.burst, LevelMax: Debug, Adopted: true}
+			killMany(t, cfg, tc.lines, tc.pause)
+			if tc.burst == 0 {
+				checkNumbered(t, cfg.Dir, tc.lines)
+			} else {
+				checkCounted(t, cfg.Dir, tc.lines)
+			}
+		})
 	}
 }
 
-func killMany(t *testing.T, total int, pause string, maxSize int64) {
-	dir, stage := filepath.Join(t.TempDir(), "web"), filepath.Join(staging(t), "web")
+func killMany(t *testing.T, cfg Config, total int, pause string) {
 	writer := reexec(t, "writer", strconv.Itoa(total), pause)
 	pipes := make([]*os.File, staged)
 	for i := range pipes {
@@ -126,20 +138,19 @@ func killMany(t *testing.T, total int, pause string, maxSize int64) {
 	for running := true; running; kills++ {
 		// The random delay is what is tested: the instant of the kill.
 		delay := time.Duration(rand.Int64N(int64(10 * time.Millisecond)))
-		running = runAndKill(t, delay, ended, pipes, dir, stage, maxSize)
+		running = runAndKill(t, delay, ended, pipes, cfg)
 	}
-	finishLog(t, Config{Unit: "web", Dir: dir, StagingDir: stage, MaxSize: maxSize, LevelMax: Debug, Adopted: true}, pipes)
+	finishLog(t, cfg, pipes)
 	t.Logf("%d kills", kills)
 	if kills < 3 {
 		t.Errorf("only %d kills", kills)
 	}
-	checkNumbered(t, dir, total)
 }
 
 // runAndKill lives a manager's life and reports whether the writer still runs.
-func runAndKill(t *testing.T, life time.Duration, ended chan error, pipes []*os.File, dir, stage string, maxSize int64) bool {
+func runAndKill(t *testing.T, life time.Duration, ended chan error, pipes []*os.File, cfg Config) bool {
 	t.Helper()
-	pump := reexec(t, "pump", dir, stage, strconv.FormatInt(maxSize, 10))
+	pump := reexec(t, "pump", cfg.Dir, cfg.StagingDir, strconv.FormatInt(cfg.MaxSize, 10), strconv.Itoa(cfg.RateBurst))
 	pump.ExtraFiles = pipes
 	ready, err := pump.StdoutPipe()
 	if err != nil {
@@ -219,6 +230,33 @@ func checkNumbered(t *testing.T, dir string, total int) {
 	}
 	if next != [staged]int{total, total} {
 		t.Errorf("%v lines, want %d of each", next, total)
+	}
+}
+
+// checkCounted wants each line either logged, in order, or counted as dropped.
+func checkCounted(t *testing.T, dir string, total int) {
+	t.Helper()
+	last := [staged]int{-1, -1}
+	logged, dropped := 0, 0
+	for r, err := range Read(context.Background(), dir, Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if r.Stream == Manager {
+			if _, err := fmt.Sscanf(string(r.Message), "log: rate limit dropped %d lines", &n); err == nil {
+				dropped += n
+			}
+			continue
+		}
+		if _, err := fmt.Sscan(string(r.Message), &n); err != nil || n <= last[r.Stream] {
+			t.Fatalf("%s: record %q after number %d", r.Stream, r.Message, last[r.Stream])
+		}
+		last[r.Stream] = n
+		logged++
+	}
+	if logged+dropped != staged*total || dropped == 0 {
+		t.Errorf("%d lines logged and %d dropped, want %d together", logged, dropped, staged*total)
 	}
 }
 

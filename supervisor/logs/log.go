@@ -32,6 +32,8 @@ type unitState struct {
 	ready   bool     // store and stages have been brought together
 	closed  bool
 
+	draining bool // nothing may be left untold
+
 	deadline time.Duration // next thing to do without being woken, on the Pump's clock; 0: none
 	retryAt  time.Duration // no attempt to write before this
 	counts   Status
@@ -305,8 +307,9 @@ func (l *Log) drain() {
 	if l.syslog >= 0 {
 		l.onSyslog(syslogDrain)
 	}
-	l.retryAt = 0
+	l.retryAt, l.draining = 0, true
 	l.flush()
+	l.draining = false
 }
 
 func (l *Log) drainPipe(s *stage, fd int) {

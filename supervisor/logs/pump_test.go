@@ -326,6 +326,17 @@ func TestRateLimitCountSurvivesRestart(t *testing.T) {
 	f.wantNotice("dropped 1 lines")
 }
 
+// What was dropped is told at the latest when the generation is released.
+func TestDrainTellsWhatTheRateLimitDropped(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.RateInterval, c.RateBurst = time.Hour, 1 })
+	w := f.attach(Stdout)
+	defer unix.Close(w)
+	f.write(w, "first\nsecond\nthird\n")
+	f.drain()
+	f.want("first")
+	f.wantNotice("dropped 2 lines")
+}
+
 func TestLevelMax(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.LevelMax = Warning })
 	w := f.attach(Stdout)
