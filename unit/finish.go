@@ -354,7 +354,7 @@ func (b *builder) checkService() {
 		b.failKey("service.exec_start", "exec_start is missing: a service of type %s needs one", s.Type)
 	case s.Type == "oneshot" && len(s.ExecStart) == 0 && len(s.ExecStop) == 0 && (starts == nil || len(starts.items) == 0):
 		b.failKey("service.exec_start", "exec_start is missing: a oneshot needs exec_start or exec_stop")
-	case s.Type != "oneshot" && len(starts.items) > 1:
+	case s.Type != "oneshot" && len(starts.items) > 1 && !b.failed("service.exec_start"):
 		b.fail(starts.key, starts.items[1], fmt.Errorf("only a oneshot can have several; use exec_start_pre or exec_start_post"))
 	}
 	if s.Type == "oneshot" && (s.Restart == "always" || s.Restart == "on-success") {
@@ -382,6 +382,11 @@ func (b *builder) misspelt(table string) bool {
 		}
 	}
 	return false
+}
+
+// failed says whether a key has an error already.
+func (b *builder) failed(id string) bool {
+	return slices.ContainsFunc(b.errs, func(e *Error) bool { return e.Key == id })
 }
 
 // checkHoles marks what leaves the sandbox by design.

@@ -1,9 +1,16 @@
 package unit
 
+import "slices"
+
 // serviceKeys is the [service] table: what systemd has in [Service], less
 // what describes the sandbox.
 func serviceKeys() []Key {
-	keys := []Key{
+	return slices.Concat(programKeys(), restartKeys(), contextKeys(), limitKeys(), terminalKeys())
+}
+
+// programKeys say what runs, and when that counts as started.
+func programKeys() []Key {
+	return []Key{
 		key("type", choice("simple", "exec", "oneshot", "notify").soon("notify-reload", "forking", "dbus", "idle"), `"simple"`, `"notify"`, "When the service counts as started."),
 		key("activation", choice("boot").soon("demand"), `"boot"`, `"boot"`, "Whether the service starts with its targets or by its triggers.").ours(),
 		key("exec_condition", commands, "", `"/usr/bin/test -e /etc/flag"`, "Commands that run first; exit status 1 to 254 skips the start."),
@@ -24,6 +31,12 @@ func serviceKeys() []Key {
 		later("file_descriptor_store_max", integer(0, 1<<20), "0", "16", "How many descriptors the service may leave with the manager."),
 		later("file_descriptor_store_preserve", choice("no", "yes", "restart"), `"restart"`, `"yes"`, "When descriptors left with the manager are closed."),
 		key("open_file", openFiles, "", `"/etc/secret:secret:read-only"`, "Files that the manager opens and passes in."),
+	}
+}
+
+// restartKeys say how the service starts again, and how it ends.
+func restartKeys() []Key {
+	return []Key{
 		key("restart", choice("no", "always", "on-success", "on-failure", "on-abnormal", "on-abort", "on-watchdog"), "", `"always"`, "After which ends the service is started again.").note(`"on-failure"; "no" for a oneshot`),
 		key("restart_sec", timespan, `"100ms"`, `"5s"`, "Pause before a restart."),
 		key("restart_steps", integer(0, 1<<20), "0", "5", "Steps in which the pause grows to restart_max_delay_sec."),
@@ -45,6 +58,12 @@ func serviceKeys() []Key {
 		key("watchdog_signal", signal, `"SIGABRT"`, `"SIGKILL"`, "Signal when the watchdog has run out."),
 		key("send_sigkill", boolean, "true", "false", "Send final_kill_signal to what is left after timeout_stop_sec."),
 		key("send_sighup", boolean, "false", "true", "Send SIGHUP right after kill_signal."),
+	}
+}
+
+// contextKeys say as whom, where and with which priority programs run.
+func contextKeys() []Key {
+	return []Key{
 		key("user", principal, "", `"www-data"`, "User that the service runs as, of its own /etc/passwd.").note("root"),
 		key("group", principal, "", `"www-data"`, "Group that the service runs as.").note("the user's"),
 		key("supplementary_groups", principals, "", `["ssl-cert"]`, "Further groups."),
@@ -72,8 +91,11 @@ func serviceKeys() []Key {
 		key("ignore_sigpipe", boolean, "true", "false", "Start the service with SIGPIPE ignored."),
 		key("coredump_filter", coredumpFilter, "", `"private-anonymous shared-anonymous"`, "Which mappings a core dump has.").note("the manager's"),
 	}
-	keys = append(keys, limitKeys()...)
-	return append(keys,
+}
+
+// terminalKeys say what standard input is.
+func terminalKeys() []Key {
+	return []Key{
 		key("standard_input", streamIn, `"null"`, `"file:/etc/app.in"`, "Where standard input comes from."),
 		later("tty_path", text, "", `"/dev/tty1"`, "Terminal of the service."),
 		later("tty_reset", boolean, "false", "true", "Reset the terminal before and after."),
@@ -83,7 +105,7 @@ func serviceKeys() []Key {
 		later("tty_columns", integer(0, 65535), "", "132", "Columns of the terminal."),
 		later("utmp_identifier", text, "", `"cons"`, "Identifier of the utmp entry."),
 		later("utmp_mode", choice("init", "login", "user"), `"init"`, `"login"`, "Kind of the utmp entry."),
-	)
+	}
 }
 
 // limitKeys are the resource limits of setrlimit(2).
@@ -96,7 +118,7 @@ func limitKeys() []Key {
 		{"stack", `"8M"`, "Size of the stack."},
 		{"core", `"infinity"`, "Size of a core dump."},
 		{"rss", `"512M"`, "Without effect since Linux 2.4.30 (see memory_max in [resources])."},
-		{"nofile", `"1024:524288"`, "Open files."},
+		{"nofile", "65536", "Open files."},
 		{"as", `"4G"`, "Address space (see memory_max in [resources])."},
 		{"nproc", "512", "Processes of the user (see tasks_max in [resources])."},
 		{"memlock", `"64M"`, "Locked memory."},

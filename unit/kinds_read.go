@@ -200,7 +200,7 @@ func parseOwner(s string) (user, group string, err error) {
 
 // strs takes the elements of a list as strings.
 func (c *valueContext) strs(vs []any) ([]string, error) {
-	var list []string
+	list := []string{}
 	for _, v := range vs {
 		s, err := c.loose(v)
 		if err != nil {

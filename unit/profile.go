@@ -118,6 +118,9 @@ func relaxedNamespaces(u *Unit, add adder) {
 
 func relaxedFiles(u *Unit, add adder) {
 	f := u.Filesystem
+	if !u.Isolation.Namespaces.Mount {
+		return // nothing of it can hold, and that is said already
+	}
 	add(f.ProtectSystem != "strict", "protect_system %s", f.ProtectSystem)
 	add(f.ProtectHome != "true", "protect_home %s", f.ProtectHome)
 	add(!f.PrivateTmp, "the machine's /tmp")
@@ -140,7 +143,7 @@ func relaxedFiles(u *Unit, add adder) {
 }
 
 func relaxedSecurity(u *Unit, add adder) {
-	s := u.Security
+	s, mounts := u.Security, u.Isolation.Namespaces.Mount
 	add(!s.NoNewPrivileges, "can gain privileges")
 	extra := s.CapabilityBoundingSet &^ strictCapabilities
 	add(extra == AllCapabilities&^strictCapabilities, "all capabilities")
@@ -153,11 +156,11 @@ func relaxedSecurity(u *Unit, add adder) {
 	}{
 		{s.ProtectKernelTunables, "tunables"}, {s.ProtectKernelModules, "modules"}, {s.ProtectKernelLogs, "logs"},
 	} {
-		add(!p.on, "protect_kernel_%s false", p.name)
+		add(mounts && !p.on, "protect_kernel_%s false", p.name)
 	}
-	add(!s.ProtectControlGroups, "protect_control_groups false")
+	add(mounts && !s.ProtectControlGroups, "protect_control_groups false")
 	add(!s.ProtectClock, "protect_clock false")
-	add(s.ProtectProc == "default" || s.ProtectProc == "ptraceable", "protect_proc %s", s.ProtectProc)
+	add(mounts && (s.ProtectProc == "default" || s.ProtectProc == "ptraceable"), "protect_proc %s", s.ProtectProc)
 	add(s.DevicePolicy == "auto", "every device")
 	for _, d := range s.DeviceAllow {
 		add(true, "device %s", d.Path)

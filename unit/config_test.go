@@ -1,0 +1,62 @@
+package unit
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nsinit.toml")
+	must(t, os.WriteFile(path, []byte(text), 0o644))
+	return path
+}
+
+func TestConfigIsBelowTheUnit(t *testing.T) {
+	config, err := LoadConfig(writeConfig(t, "default_network = 'private'\n[defaults.log]\nmax_size = '1M'\nforward = 'journal'\n"+
+		"[defaults.resources]\ntasks_max = 100\n[defaults.service]\ntimeout_stop_sec = 7\ntimeout_start_sec = 8\nlimit_nofile = 5000\nrestart = 'always'\n[defaults.unit]\nstart_limit_burst = 9\n"))
+	must(t, err)
+	root := tree(t, map[string]string{
+		"etc/a.toml": simple + "[isolation]\nprofile = 'daemon'\n",
+		"etc/b.toml": simple + "timeout_stop_sec = 3\n[log]\nmax_size = '2M'\nforward = []\n",
+		"etc/c.toml": simple + "type = 'oneshot'\n",
+	})
+	s := LoadSet([]string{root + "/etc"}, Options{Config: config, Machine: testMachine()})
+	a, b, c := resolve(t, s, "a"), resolve(t, s, "b"), resolve(t, s, "c")
+	if a.Network.Mode != "private" || a.Log.MaxSize != 1<<20 || len(a.Log.Forward) != 1 || a.Resources.TasksMax.Value != 100 ||
+		a.Service.TimeoutStopSec != 7*time.Second || a.Service.TimeoutStartSec != 8*time.Second || a.Service.LimitNofile.Soft != 5000 ||
+		a.Service.Restart != "always" || a.StartLimitBurst != 9 {
+		t.Errorf("defaults: %+v %+v %+v", a.Network, a.Log, a.Service)
+	}
+	if b.Service.TimeoutStopSec != 3*time.Second || b.Log.MaxSize != 2<<20 || len(b.Log.Forward) != 0 {
+		t.Errorf("a written key does not win: %+v", b.Log)
+	}
+	if c.Service.Restart != "no" || c.Service.TimeoutStartSec != Infinity {
+		t.Errorf("oneshot: %q %v", c.Service.Restart, c.Service.TimeoutStartSec)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"default_network = 'veth'\n":                       `:1:19: default_network = "veth" is not supported yet`,
+		"default_network = 5\n":                            `:1:19: default_network = 5: one of private, host`,
+		"defaultnetwork = 'host'\n":                        ":1:1: unknown key defaultnetwork; did you mean default_network?",
+		"[defaults.security]\nno_new_privileges = false\n": ":1:11: [defaults.security]: only service, unit, resources and log have defaults here",
+		"[defaults.service]\nexec_start = '/bin/x'\n":      ":2:1: exec_start belongs to a unit and has no default for all",
+		"[defaults.service]\nrestart = 'x'\n":              ":2:11: restart = \"x\": one of no,",
+		"[defaults.log]\nmax_sise = 1\n":                   ":2:1: unknown key max_sise in [log]; did you mean max_size?",
+		"a = " + strings.Repeat("[", 100) + "\n":           ":1:20: nested deeper than 16 levels",
+	} {
+		_, err := LoadConfig(writeConfig(t, text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+	}
+	config, err := LoadConfig("/nonexistent/nsinit.toml")
+	if err != nil || config.DefaultNetwork != "host" {
+		t.Errorf("no file: %+v %v", config, err)
+	}
+}
