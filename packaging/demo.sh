@@ -76,7 +76,10 @@ stop_manager() {
 }
 
 main_pid() { nsctl show -p main_pid --value "$1"; }
-active() { nsctl is-active "$@" >/dev/null; }
+active() { # UNIT...: all of them (is-active is content with one, as systemctl's is)
+	local unit
+	for unit in "$@"; do nsctl is-active "$unit" >/dev/null || return; done
+}
 restarted() { # UNIT OLD-PID
 	local now
 	now=$(main_pid "$1") && [ -n "$now" ] && [ "$now" != 0 ] && [ "$now" != "$2" ] && active "$1"
