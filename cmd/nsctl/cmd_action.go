@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,12 @@ func actionCmd(a *app, verb, short string) *cobra.Command {
 			if err != nil || len(units) == 0 {
 				return err
 			}
-			req.Units = units
+			req.Units = nil
+			for _, u := range units {
+				if u = bareName(u); !slices.Contains(req.Units, u) {
+					req.Units = append(req.Units, u)
+				}
+			}
 			return a.act(cmd.Context(), req)
 		},
 	}
@@ -52,10 +58,13 @@ func actionCmd(a *app, verb, short string) *cobra.Command {
 // act prints what happens to each unit. Results are data; failures are
 // messages.
 func (a *app) act(ctx context.Context, req control.ActRequest) error {
-	worst := 0
+	worst, done := 0, 0
 	for p, err := range a.api().Act(ctx, req) {
 		if err != nil {
 			return err
+		}
+		if p.Done {
+			done++
 		}
 		if a.json {
 			if err := a.printJSON(p); err != nil {
@@ -63,6 +72,10 @@ func (a *app) act(ctx context.Context, req control.ActRequest) error {
 			}
 		}
 		worst = max(worst, a.progress(p, req.Wait))
+	}
+	if done < len(req.Units) && !req.NoBlock { // the manager was stopped meanwhile
+		return fmt.Errorf("cannot tell how it ended: %d of %s answered for (nsctl status shows the others)",
+			done, plural(len(req.Units), "unit was", "units were"))
 	}
 	return codeError(worst)
 }

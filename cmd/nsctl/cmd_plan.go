@@ -72,7 +72,7 @@ func (a *app) planHere(name string, dirs []string) (control.Plan, error) {
 	if err != nil {
 		return control.Plan{}, err
 	}
-	u, err := unit.LoadSet(dirs, options).Resolve(strings.TrimSuffix(strings.TrimSuffix(name, ".service"), ".target"))
+	u, err := unit.LoadSet(dirs, options).Resolve(bareName(name))
 	if err != nil {
 		return control.Plan{}, fmt.Errorf("cannot plan %s: %w", name, err)
 	}

@@ -153,3 +153,8 @@ func (a *app) expand(ctx context.Context, args []string) ([]string, error) {
 	}
 	return out, nil
 }
+
+// bareName takes off the suffixes that people type out of habit.
+func bareName(unit string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(unit, ".service"), ".target")
+}

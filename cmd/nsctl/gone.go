@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func (a *app) explainDial(err error) string {
 			"  The socket is open to everybody (mode 0666); a directory above it, or a security module, is not.\n", clean(socket))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return a.gone(socket, errors.Is(err, unix.ECONNREFUSED))
-	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Sprintf("nsctl: the manager went away while it was asked (%s); services are not touched by that\n", clean(socket))
 	}
 	return ""

@@ -23,6 +23,8 @@ type manager struct {
 	killed []control.KillRequest
 	execs  []control.ExecRequest
 	logs   []control.LogQuery
+	exec   func(control.ExecRequest) control.ExecProcess
+	cut    bool // Act ends before it is done
 }
 
 func (m *manager) Manager(context.Context) (control.ManagerStatus, error) {
@@ -68,6 +70,9 @@ func (m *manager) Act(_ context.Context, req control.ActRequest) iter.Seq2[contr
 		for _, u := range req.Units {
 			p := control.Progress{Unit: u, Verb: req.Verb, Text: "waiting for something"}
 			if !yield(p, nil) {
+				return
+			}
+			if m.cut {
 				return
 			}
 			p.Done, p.Text = true, req.Verb+"ed in 41 ms"
@@ -141,6 +146,9 @@ func (m *manager) Exec(_ context.Context, req control.ExecRequest) (control.Exec
 		return nil, &control.Error{Code: control.CodeNotFoundIn, Unit: req.Unit, Message: "cannot run absent: no such file or directory"}
 	case "/etc":
 		return nil, &control.Error{Code: control.CodeNotRunnable, Unit: req.Unit, Message: "cannot run /etc: permission denied"}
+	}
+	if m.exec != nil {
+		return m.exec(req), nil
 	}
 	return newCommand(), nil
 }
@@ -464,5 +472,17 @@ func TestExplain(t *testing.T) {
 		if !strings.Contains(out+errOut, want) {
 			t.Errorf("explain %s: %s%s", args, out, errOut)
 		}
+	}
+}
+
+// An answer that ends before every unit is done is no success.
+func TestActCutShort(t *testing.T) {
+	c := newCtl(t, control.RoleAdmin)
+	c.b.cut = true
+	if code, _, errOut := c.run("start", "nginx"); code != 1 || !strings.Contains(errOut, "0 of 1 unit was answered for") {
+		t.Errorf("%d %q", code, errOut)
+	}
+	if code, _, errOut := c.run("start", "--no-block", "nginx"); code != 0 {
+		t.Errorf("%d %q", code, errOut)
 	}
 }

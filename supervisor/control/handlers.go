@@ -20,20 +20,25 @@ func get[T any](w *reply, r *http.Request, call func(ctx context.Context) (T, er
 	return writeJSON(w, http.StatusOK, v)
 }
 
-// getOf is get for a path with a unit and no parameters.
-func getOf[T any](w *reply, r *http.Request, call func(ctx context.Context, unit string) (T, error)) error {
+// getPlain is get without parameters.
+func getPlain[T any](w *reply, r *http.Request, call func(ctx context.Context) (T, error)) error {
 	if err := queryOf(r).done(); err != nil {
 		return err
 	}
+	return get(w, r, call)
+}
+
+// getOf is getPlain for a path with a unit.
+func getOf[T any](w *reply, r *http.Request, call func(ctx context.Context, unit string) (T, error)) error {
 	unit, err := unitName(r.PathValue("unit"))
 	if err != nil {
 		return err
 	}
-	return get(w, r, func(ctx context.Context) (T, error) { return call(ctx, unit) })
+	return getPlain(w, r, func(ctx context.Context) (T, error) { return call(ctx, unit) })
 }
 
 func (s *Server) getVersion(w *reply, r *http.Request) error {
-	return get(w, r, func(context.Context) (Version, error) {
+	return getPlain(w, r, func(context.Context) (Version, error) {
 		return Version{Version: s.cfg.Version, Protocol: ProtocolVersion, Instance: s.cfg.Instance}, nil
 	})
 }
@@ -47,7 +52,7 @@ func (s *Server) getOpenAPI(w *reply, r *http.Request) error {
 }
 
 func (s *Server) getManager(w *reply, r *http.Request) error {
-	return get(w, r, s.cfg.Backend.Manager)
+	return getPlain(w, r, s.cfg.Backend.Manager)
 }
 
 func (s *Server) getUnits(w *reply, r *http.Request) error {
@@ -62,7 +67,7 @@ func (s *Server) getUnits(w *reply, r *http.Request) error {
 }
 
 func (s *Server) getUnitFiles(w *reply, r *http.Request) error {
-	return get(w, r, func(ctx context.Context) ([]UnitFileEntry, error) {
+	return getPlain(w, r, func(ctx context.Context) ([]UnitFileEntry, error) {
 		list, err := s.cfg.Backend.UnitFiles(ctx)
 		return notNil(list), err
 	})

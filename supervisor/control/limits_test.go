@@ -175,6 +175,8 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/v1/logs?max_priority=9", "", "0 (emerg)"},
 		{"GET", "/v1/logs?follow=maybe", "", "true or false"},
 		{"GET", "/v1/manager", "{}", "body"},
+		{"GET", "/v1/manager?verbose=1", "", "parameter"},
+		{"GET", "/v1/units/web?all=true", "", "parameter"},
 	} {
 		status, body := request(t, c, tt.pattern, sample{tt.path, tt.body})
 		if status != 400 || !strings.Contains(body, tt.want) {

@@ -96,8 +96,9 @@ type ActRequest struct {
 }
 
 // Progress is one line of the stream that answers an action. For each unit of
-// the request the stream has exactly one line with Done; it carries the
-// resulting status, and the error if the unit failed.
+// the request the stream has exactly one line with Done (with NoBlock, at
+// most one); it carries the resulting status, and the error if the unit failed.
+// Unit is the name as requested, without its suffix.
 type Progress struct {
 	Unit string `json:"unit"`
 	Verb string `json:"verb"`
