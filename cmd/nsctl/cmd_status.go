@@ -30,7 +30,7 @@ func statusCmd(a *app) *cobra.Command {
 	cmd.Flags().IntVarP(&lines, "lines", "n", 10, "how many log lines")
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only units in these states")
 	cmd.Flags().BoolVar(&failed, "failed", false, "only failed units")
-	cmd.Flags().BoolP("full", "l", false, "accepted for habit's sake")
+	cmd.Flags().BoolP("all", "a", false, "accepted for habit's sake")
 	return cmd
 }
 

@@ -20,6 +20,8 @@ func newRoot(a *app) *cobra.Command {
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	f.BoolVar(&a.noPager, "no-pager", false, "do not page the output")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only errors")
+	f.BoolP("full", "l", false, "accepted for habit's sake")
+	f.MarkHidden("full")
 	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "do", Title: "Do:"},
 		&cobra.Group{ID: "files", Title: "Unit files:"})
 	add := func(group string, cmds ...*cobra.Command) {
