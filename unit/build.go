@@ -21,6 +21,7 @@ type builder struct {
 	unparsed bool // a file could not be read: what it says is unknown
 	service  bool // a file has [service]
 	linked   bool
+	unknown  int // names of units that are not there
 }
 
 // specifierTables are those in whose strings "%" has a meaning. Hostname

@@ -17,6 +17,8 @@ type document struct {
 	lines  []int // offset of each line
 	root   *node
 	values map[string]any
+
+	unknown int // keys that are in no table
 }
 
 // readDocument parses src. With errors it still returns the document, whose

@@ -395,8 +395,9 @@ func (b *builder) checkHoles() {
 	if !u.Isolation.Namespaces.Pid && u.Profile != ProfileHost {
 		b.warnKey("isolation.namespaces", "without a PID namespace a service can kill its reaper, and what escapes is only found by its cgroup")
 	}
+	after, before := setOf(u.After), setOf(u.Before)
 	for _, name := range u.After {
-		if slices.Contains(u.Before, name) {
+		if before[name] {
 			b.warnKey("unit.before", "both before and after %s", name)
 		}
 	}
@@ -405,7 +406,7 @@ func (b *builder) checkHoles() {
 		names []string
 	}{{"requires", u.Requires}, {"binds_to", u.BindsTo}} {
 		for _, name := range list.names {
-			if !slices.Contains(u.After, name) && !slices.Contains(u.Before, name) {
+			if !after[name] && !before[name] {
 				b.warnElement("unit."+list.key, name, "%s = %q without after: both start at the same time", list.key, name)
 			}
 		}
@@ -423,13 +424,17 @@ func (s settings) element(id, name string) item {
 	if set == nil {
 		return item{}
 	}
-	for _, it := range set.items {
-		text, _ := it.v.(string)
-		for _, word := range strings.Fields(text) {
-			if BareName(word) == name {
-				return it
+	if set.names == nil {
+		set.names = map[string]item{}
+		for _, it := range set.items {
+			text, _ := it.v.(string)
+			for _, word := range strings.Fields(text) {
+				set.names[BareName(word)] = it
 			}
 		}
+	}
+	if it, ok := set.names[name]; ok {
+		return it
 	}
 	return set.at[len(set.at)-1]
 }

@@ -51,6 +51,9 @@ func (d *document) unknownKey(table string, f *node) *Error {
 		return e
 	}
 	e.Msg = fmt.Sprintf("unknown key %s in [%s]", printable(f.key), table)
+	if d.unknown++; d.unknown > maxNearest {
+		return e
+	}
 	if near := nearest(f.key, t.names(table)); near != "" {
 		e.Hint = "did you mean " + near + "?"
 	}
@@ -75,13 +78,12 @@ func (t *table) otherSpelling(name, table string) *Key {
 	if k := bestOf(t.byName[name], table); k != nil {
 		return k
 	}
-	var same []*Key
-	for _, k := range t.all {
-		if flat := strings.ReplaceAll(strings.ReplaceAll(name, "_", ""), "-", ""); strings.EqualFold(flat, strings.ReplaceAll(k.Name, "_", "")) {
-			same = append(same, k)
-		}
-	}
-	return bestOf(same, table)
+	return bestOf(t.byFlat[flat(name)], table)
+}
+
+// flat is a name without what its spellings differ in.
+func flat(name string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
 }
 
 func (d *document) unknownTable(t *node) *Error {

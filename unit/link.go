@@ -133,7 +133,7 @@ func (s *Set) linkList(b *builder, list dependencyList) []string {
 			out = append(out, name)
 			continue
 		}
-		reason := s.unknownReason(name)
+		reason := s.unknownReason(b, name)
 		if list.hard {
 			b.failElement(list.key, written, "%s = %q: %s", shortKey(list.key), written, reason)
 			continue
@@ -145,14 +145,21 @@ func (s *Set) linkList(b *builder, list dependencyList) []string {
 
 func shortKey(id string) string { return id[strings.IndexByte(id, '.')+1:] }
 
-func (s *Set) unknownReason(name string) string {
-	switch near := nearest(name, s.allNames()); {
+// maxNearest is for how many unknown names of a unit the nearest is looked
+// up: a file can name tens of thousands.
+const maxNearest = 20
+
+func (s *Set) unknownReason(b *builder, name string) string {
+	switch {
 	case s.files.masked[name] != "":
 		return "this unit is masked"
 	case s.isTrigger(name):
 		return "triggers are not supported yet"
-	case near != "":
-		return "no such unit (nearest: " + near + ")"
+	}
+	if b.unknown++; b.unknown <= maxNearest {
+		if near := nearest(name, s.allNames()); near != "" {
+			return "no such unit (nearest: " + near + ")"
+		}
 	}
 	return "no such unit"
 }
@@ -170,7 +177,7 @@ func (s *Set) linkNetwork(b *builder) {
 	case n.Unit == b.unit.Name:
 		b.failKey("network.mode", "mode = \"unit:%s\" is the unit itself", written)
 	case !s.exists(n.Unit):
-		b.failKey("network.mode", "mode = \"unit:%s\": %s", written, s.unknownReason(n.Unit))
+		b.failKey("network.mode", "mode = \"unit:%s\": %s", written, s.unknownReason(b, n.Unit))
 	case other != nil && other.IsTarget():
 		b.failKey("network.mode", "mode = \"unit:%s\": a target has no network", written)
 	}
@@ -198,11 +205,13 @@ func (s *Set) install(u *Unit) {
 // basic and gone before shutdown, and a target is after what it wants.
 func (s *Set) addDefaults(u *Unit) {
 	if u.target {
-		for _, name := range append(append([]string(nil), u.Wants...), u.Requires...) {
-			if w := s.units[name]; w != nil && !slices.Contains(w.After, u.Name) && !slices.Contains(u.Before, name) {
-				u.After = addName(u.After, name)
+		before := setOf(u.Before)
+		for _, name := range slices.Concat(u.Wants, u.Requires) {
+			if w := s.units[name]; w != nil && !before[name] && !slices.Contains(w.After, u.Name) {
+				u.After = append(u.After, name)
 			}
 		}
+		u.After = unique(u.After)
 	}
 	if !u.DefaultDependencies || u.Name == "shutdown" {
 		return
@@ -212,6 +221,14 @@ func (s *Set) addDefaults(u *Unit) {
 	}
 	u.Before = addName(u.Before, "shutdown")
 	u.Conflicts = addName(u.Conflicts, "shutdown")
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 func addName(names []string, name string) []string {

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -75,6 +76,34 @@ func TestBombs(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 		})
+	}
+}
+
+// TestManyNames: a file full of names is loaded, or refused, in a moment.
+func TestManyNames(t *testing.T) {
+	var names, words strings.Builder
+	for i := range 12_000 {
+		fmt.Fprintf(&names, "'u%d',", i)
+		fmt.Fprintf(&words, "A%d=x ", i)
+	}
+	for name, text := range map[string]string{
+		"requires":     "[unit]\nrequires = [" + names.String() + "]\n" + simple,
+		"after before": "[unit]\nafter = [" + names.String() + "]\nbefore = [" + names.String() + "]\n" + simple,
+		"wants":        "[unit]\nwants = [" + names.String() + "]\n",
+		"wanted_by":    simple + "[install]\nwanted_by = [" + names.String() + "]\nalias = [" + names.String() + "]\n",
+		"environment":  simple + "environment = '" + words.String() + "'\n",
+		"keys":         "[service]\n" + strings.ReplaceAll(names.String(), ",", " = 1\n"),
+	} {
+		files := map[string]string{"etc/a.toml": text}
+		for i := range 200 {
+			files[fmt.Sprintf("etc/s%d.toml", i)] = simple
+		}
+		root := tree(t, files)
+		start := time.Now()
+		loadTree(root)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ type setting struct {
 	items  []item
 	resets bool // replaces what earlier files say instead of adding to it
 	at     []item
+	names  map[string]item // where unit names stand; made when first asked for
 }
 
 // settings is what a unit's files say, by key ID.
