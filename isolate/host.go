@@ -27,11 +27,11 @@ var (
 	// MaskedFiles read as empty.
 	MaskedFiles = []string{"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
 		"/proc/timer_stats", "/proc/sched_debug"}
-	// MaskedDirs are empty and closed.
-	MaskedDirs = []string{"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
-		"/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security", "/sys/fs/bpf", "/sys/fs/fuse/connections"}
+	// MaskedDirs are empty and closed. (What other file systems are mounted on
+	// below the host's /sys is not in the service's fresh one.)
+	MaskedDirs = []string{"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"}
 	// TunableDirs are read-only under protect_kernel_tunables.
-	TunableDirs = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/mtd", "/proc/acpi"}
+	TunableDirs = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/mtd"}
 	// TunableFiles likewise.
 	TunableFiles = []string{"/proc/sysrq-trigger", "/proc/mtrr", "/proc/apm"}
 	// LogFiles are masked under protect_kernel_logs.

@@ -107,7 +107,10 @@ func (c *compiler) protect(tree Tree) {
 	for _, p := range readOnly {
 		c.selfBind(p, unix.MOUNT_ATTR_RDONLY, 0, true)
 	}
-	c.show(tree.Home, "/home", "/root", "/run/user")
+	c.show(tree.Home, "/home", "/root")
+	if !tree.PrivateRun {
+		c.show(tree.Home, "/run/user")
+	}
 	c.show(tree.Boot, "/boot", "/efi")
 	c.show(tree.Modules, "/usr/lib/modules")
 }

@@ -1,0 +1,349 @@
+// Package launch makes what package isolate describes: it probes the host,
+// assembles template trees, makes cgroups, and clones children that run
+// programs of system calls and become reapers. Only a static program without
+// cgo can do that; see CheckBuild.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/reaper"
+)
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+// Launcher starts services and commands inside them. It is safe for concurrent
+// use; launches are off the supervisor's loop.
+type Launcher struct {
+	host    isolate.Host
+	null    int
+	keepEnd uintptr
+	top     uintptr
+
+	mu    sync.Mutex // from filling the arena to the clone: DONTFORK of one launch would cover another's
+	arena *arena
+
+	templates templates
+}
+
+// New prepares launching: it checks the build, reserves the low descriptors
+// for children and probes the host. A process needs one Launcher; it lives as
+// long as the process, apart from Close.
+func New() (*Launcher, error) {
+	if err := CheckBuild(); err != nil {
+		return nil, err
+	}
+	null, err := reserve()
+	if err != nil {
+		return nil, err
+	}
+	l := &Launcher{null: null, keepEnd: keepEnd()}
+	if l.top, err = addressTop(); err != nil {
+		return nil, err
+	}
+	if l.arena, err = newArena(); err != nil {
+		return nil, err
+	}
+	if l.host, err = probe(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Host is what New found.
+func (l *Launcher) Host() isolate.Host { return l.host }
+
+// Close lets go of the template namespaces.
+func (l *Launcher) Close() { l.templates.drop() }
+
+// reserve fills the descriptor numbers below lowest with /dev/null, so that
+// none of the manager's own files has a number that a child needs, and returns
+// /dev/null at a number above.
+func reserve() (int, error) {
+	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cannot open /dev/null: %w", err)
+	}
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowest)
+	if err != nil {
+		return 0, fmt.Errorf("cannot reserve descriptors: %w", os.NewSyscallError("fcntl", err))
+	}
+	for n := 3; n < lowest; n++ {
+		if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == unix.EBADF {
+			if err := unix.Dup3(fd, n, unix.O_CLOEXEC); err != nil {
+				return 0, fmt.Errorf("cannot reserve descriptor %d: %w", n, os.NewSyscallError("dup3", err))
+			}
+		}
+	}
+	return high, nil
+}
+
+// Files are the descriptors of one start, all above those that New reserved.
+// The launcher closes none of them; 0 is none, and closed in the child. (They
+// are numbers because os.File.Fd makes what it names blocking, for the other
+// holders too.)
+type Files struct {
+	Record, Doorbell       int // required: see package reaper
+	StdoutRead, StderrRead int
+	Notify, Syslog         int
+
+	Stdin, Stdout, Stderr int    // for the programs
+	NetNS                 int    // a network namespace, where the program enters one
+	Init, Main            int    // the cgroup directories of reaper and payload
+	Dir                   string // for files with content that the program binds
+}
+
+// Process is a child of this process. PIDFD becomes readable when it ends;
+// Wait must then be called once.
+type Process struct {
+	PID   int
+	PIDFD int
+}
+
+// Launch starts p: the child becomes the reaper and runs the unit's programs.
+// It returns when the reaper exists; all that happens then stands in its
+// record. generation goes into the record. An error has left nothing behind.
+func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Process, error) {
+	if len(p.Execs) > reaper.MaxPrograms {
+		return nil, fmt.Errorf("%s: cannot start: %d commands in one start; the most is %d", p.Unit, len(p.Execs), reaper.MaxPrograms)
+	}
+	files := map[isolate.Desc]opened{}
+	if f.NetNS != 0 {
+		files[isolate.DescNetNS] = opened{fd: f.NetNS}
+	}
+	if p.Tree != nil {
+		ns, release, err := l.templates.get(*p.Tree)
+		if err != nil {
+			return nil, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
+		}
+		defer release()
+		files[isolate.DescTemplate] = opened{fd: ns}
+	}
+	closeAll, err := openAll(p, f.Dir, files)
+	defer closeAll()
+	if err != nil {
+		return nil, err
+	}
+	named := stdioFiles(files, f.Stdin, f.Stdout, f.Stderr)
+	from := present(map[int]int{reaper.FDRecord: f.Record, reaper.FDDoorbell: f.Doorbell,
+		reaper.FDStdout: f.StdoutRead, reaper.FDStderr: f.StderrRead, reaper.FDNotify: f.Notify, reaper.FDSyslog: f.Syslog,
+		slotStdin: f.Stdin, slotStdout: f.Stdout, slotStderr: f.Stderr, slotCgroup: f.Main})
+	flags := uint64(unix.CLONE_CLEAR_SIGHAND | unix.CLONE_INTO_CGROUP | unix.CLONE_PIDFD)
+	if p.Namespaces.Has(isolate.PID) {
+		flags |= unix.CLONE_NEWPID
+	}
+	proc, err := l.clone(p, named, from, flags, f.Init, false, func(img *image) {
+		img.record = reaper.Record{Magic: reaper.Magic, Version: reaper.Version, Size: uint32(reaper.Size),
+			Generation: generation, Count: uint32(len(p.Execs)), SetupStep: -1}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
+	}
+	return proc, nil
+}
+
+// stdioFiles names the standard descriptors by the numbers that programs find them at.
+func stdioFiles(files map[isolate.Desc]opened, in, out, err int) map[isolate.Desc]opened {
+	for d, s := range map[isolate.Desc]struct {
+		fd, slot int
+	}{isolate.DescStdin: {in, slotStdin}, isolate.DescStdout: {out, slotStdout}, isolate.DescStderr: {err, slotStderr}} {
+		if s.fd != 0 {
+			files[d] = opened{fd: s.slot}
+		}
+	}
+	return files
+}
+
+// present leaves out what was not handed in.
+func present(files map[int]int) map[int]int {
+	maps.DeleteFunc(files, func(_, fd int) bool { return fd == 0 })
+	return files
+}
+
+// clone encodes the program and clones the child that runs it.
+func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, flags uint64,
+	cgroup int, join bool, fill func(*image)) (*Process, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	img, err := l.encode(p, files, from, join)
+	if err != nil {
+		return nil, err
+	}
+	fill(img)
+	// The results and arguments live in the arena too: nothing of this
+	// goroutine's stack may be needed between beforeFork and the clone.
+	args := (*cloneArgs)(l.arena.alloc(unsafe.Sizeof(cloneArgs{})))
+	*args = cloneArgs{flags: flags | unix.CLONE_SETTLS, tls: uint64(uintptr(unsafe.Pointer(&img.tls[2]))), exitSignal: uint64(syscall.SIGCHLD),
+		stack: uint64(l.arena.start() + arenaImage), stackSize: stackSize,
+		pidFD: uint64(uintptr(unsafe.Pointer(&img.pidFD)))}
+	args.cgroup = uint64(cgroup)
+	entry := reaperEntry()
+	if join {
+		entry = joinEntry()
+	}
+	l.dontFork()
+	pid := fork(args, img, entry)
+	if pid < 0 {
+		return nil, fmt.Errorf("clone3: %w%s", syscall.Errno(-pid), cloneHint(syscall.Errno(-pid)))
+	}
+	return &Process{PID: pid, PIDFD: int(img.pidFD)}, nil
+}
+
+// encode fills the arena.
+func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, join bool) (img *image, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(full); !ok {
+				panic(r)
+			}
+			err = fmt.Errorf("the commands, their environment and the mounts need more than %d KiB", (arenaSize-arenaStatic)>>10)
+		}
+	}()
+	img = l.arena.reset()
+	e := &encoder{a: l.arena, files: files}
+	before := append(l.unmap(), place(l.null, from)...)
+	after := []rawStep{raw(unix.SYS_CLOSE_RANGE, slotEnd, uintptr(^uint32(0)), 0)}
+	if img.setup, err = e.steps(before, p.Setup, after); err != nil {
+		return nil, err
+	}
+	return img, e.programs(img, p.Execs, join)
+}
+
+// dontFork keeps the manager's memory out of the child: the clone then copies
+// no page table of it.
+func (l *Launcher) dontFork() {
+	// Unmapped pages in the range are an error that changes nothing (madvise(2), ENOMEM).
+	unix.Syscall(unix.SYS_MADVISE, l.keepEnd, l.arena.start()-l.keepEnd, unix.MADV_DONTFORK)
+	unix.Syscall(unix.SYS_MADVISE, l.arena.end(), l.top-l.arena.end(), unix.MADV_DONTFORK)
+}
+
+// fork makes the one call between beforeFork and afterFork.
+//
+//go:norace
+//go:noinline
+func fork(args *cloneArgs, img *image, entry uintptr) int {
+	beforeFork() // blocks every signal: the child starts so
+	pid := clone3(args, unsafe.Sizeof(*args), img, entry)
+	afterFork()
+	return int(pid)
+}
+
+// entryOf gives the ABIInternal address of a function: the code pointer of its
+// func value. A call by name from assembly would go through a wrapper that
+// loads g from memory which the child does not have.
+func entryOf(f func(*image)) uintptr { return **(**uintptr)(unsafe.Pointer(&f)) }
+
+func reaperEntry() uintptr  { return entryOf(reaperMain) }
+func programEntry() uintptr { return entryOf(programMain) }
+func joinEntry() uintptr    { return entryOf(joinMain) }
+
+func cloneHint(e syscall.Errno) string {
+	switch e {
+	case syscall.EAGAIN:
+		return " (too many processes: kernel.pid_max, pids.max of the supervisor's cgroup, or RLIMIT_NPROC)"
+	case syscall.ENOSPC:
+		return " (too many nested PID namespaces, or user.max_pid_namespaces)"
+	case syscall.EPERM:
+		return " (the supervisor needs CAP_SYS_ADMIN)"
+	case syscall.EBUSY:
+		return " (the unit's cgroup has controllers enabled for its children)"
+	}
+	return ""
+}
+
+// openAll opens what the program's steps place. The returned function closes
+// it again: the child has copies.
+func openAll(p *isolate.Program, dir string, files map[isolate.Desc]opened) (func(), error) {
+	var fds []int
+	closeAll := func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}
+	for i, o := range p.Open {
+		path := o.Path
+		if o.Content != nil {
+			path = filepath.Join(dir, "file"+strconv.Itoa(i))
+			if err := writeContent(path, o.Content); err != nil {
+				return closeAll, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
+			}
+		}
+		fd, err := openTree(path, o.Recursive)
+		if errors.Is(err, unix.ENOENT) && o.Optional {
+			continue
+		}
+		if err != nil {
+			return closeAll, &StepError{Unit: p.Unit, Step: "open_tree " + path, Errno: err.(syscall.Errno),
+				Class: isolate.ClassNamespace, Hint: openHint(o, err)}
+		}
+		fds = append(fds, fd)
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return closeAll, fmt.Errorf("%s: cannot start: fstat %s: %w", p.Unit, path, err)
+		}
+		files[o.Desc] = opened{fd: fd, isDir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
+	}
+	return closeAll, nil
+}
+
+func openHint(o isolate.Opening, err error) string {
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Sprintf("make %s, or write \"-%s\" where the unit may do without", o.Path, o.Path)
+	}
+	return ""
+}
+
+func writeContent(path string, f *isolate.File) error {
+	if err := os.WriteFile(path, []byte(f.Content), os.FileMode(f.Mode)); err != nil {
+		return err
+	}
+	return os.Chmod(path, os.FileMode(f.Mode))
+}
+
+// openTree opens a detached copy of the mount at path (open_tree(2), Linux 5.2).
+func openTree(path string, recursive bool) (int, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	for {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, path, flags)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// Wait takes the exit of a child that has ended, and closes its descriptor.
+// The status is that of wait(2).
+func (p *Process) Wait() (syscall.WaitStatus, error) {
+	defer unix.Close(p.PIDFD)
+	var ws syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.PID, &ws, 0x40000000 /* __WALL */, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		return ws, os.NewSyscallError("wait4", err)
+	}
+}
+
+// Signal sends sig by descriptor: never to another process that has the number now.
+func (p *Process) Signal(sig syscall.Signal) error {
+	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(p.PIDFD, sig, nil, 0))
+}
