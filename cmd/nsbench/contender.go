@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // contender is one way to start a program. To add one, write these four methods
@@ -40,6 +42,7 @@ func contenders() []contender {
 		// crun of Debian 12 refuses a hybrid cgroup hierarchy. Without cgroups it has less to do, not more.
 		&bundle{runtime: "crun", unified: true, global: []string{"--cgroup-manager", "disabled"}},
 		&bundle{runtime: "runc"},
+		&launcher{},
 		socketStart(),
 		nsctlStart(),
 	}
@@ -107,8 +110,13 @@ func bubblewrapArgv(l *lab) []string {
 	return append(argv, l.probe)
 }
 
-// measureStart runs each contender's start o.runs times, taking turns so that a
-// change of the machine's mood meets all of them, and returns ns by contender.
+// settleTime is left between two starts: the kernel takes namespaces apart in
+// the background, and nobody should pay for another's.
+const settleTime = 15 * time.Millisecond
+
+// measureStart runs each contender's start o.runs times and returns ns by
+// contender. They take turns in an order drawn anew for each round, so that a
+// change of the machine's mood, and what a neighbour leaves, meets all of them.
 func measureStart(ctx context.Context, l *lab, cs []contender, r *report) (_ map[string][]float64, err error) {
 	var able []contender
 	for _, c := range cs {
@@ -124,8 +132,13 @@ func measureStart(ctx context.Context, l *lab, cs []contender, r *report) (_ map
 		able = append(able, c)
 	}
 	samples := map[string][]float64{}
+	random := rand.New(rand.NewPCG(1, 2))
 	for range l.runs {
+		random.Shuffle(len(able), func(i, j int) { able[i], able[j] = able[j], able[i] })
 		for _, c := range able {
+			if err := wait(ctx, settleTime); err != nil {
+				return nil, err
+			}
 			requested, first, err := c.start(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name(), err)

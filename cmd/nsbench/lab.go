@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/isolate/launch"
 )
 
 //go:embed probe/probe.c
@@ -23,6 +25,8 @@ type lab struct {
 	dir   string // under /var/lib: a service's private /tmp, /run and /home would hide it
 	probe string // writes its first line and exits
 	hold  string // writes its first line and sleeps for ever
+
+	launcher *launch.Launcher // made by the first that needs it
 }
 
 // newLab makes the directory and builds the programs with gcc.

@@ -29,6 +29,7 @@ type options struct {
 	nsctl    string
 	markdown string
 	svg      string
+	only     string // one part's name, or "" for all
 }
 
 func parseOptions() options {
@@ -41,6 +42,7 @@ func parseOptions() options {
 	flag.StringVar(&o.nsctl, "nsctl", "bin/nsctl", "nsctl's binary")
 	flag.StringVar(&o.markdown, "out", "packaging/bench/RESULTS.md", "Markdown `file` to write")
 	flag.StringVar(&o.svg, "svg", "packaging/bench/results.svg", "SVG `file` to write")
+	flag.StringVar(&o.only, "only", "", "measure one part: starts, crowds or restarts")
 	flag.Parse()
 	return o
 }
@@ -74,16 +76,19 @@ func run(ctx context.Context, o options) (err error) {
 
 	r := newReport(o)
 	for _, part := range []struct {
-		what    string
+		name    string
 		measure func(context.Context, *lab, *report) error
 	}{
-		{"start on a quiet machine", measureStarts},
+		{"starts", measureStarts},
 		{"crowds", measureCrowds},
-		{"kill to restarted", measureRestarts},
+		{"restarts", measureRestarts},
 	} {
-		fmt.Fprintln(os.Stderr, "nsbench: measuring", part.what)
+		if o.only != "" && o.only != part.name {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "nsbench: measuring", part.name)
 		if err := part.measure(ctx, l, r); err != nil {
-			return fmt.Errorf("cannot measure %s: %w", part.what, err)
+			return fmt.Errorf("cannot measure %s: %w", part.name, err)
 		}
 	}
 	return r.write(os.Stdout)

@@ -71,8 +71,8 @@ func (r *report) tables() []table {
 
 func (r *report) startTable(title string, samples map[string][]float64) table {
 	t := table{title: title, unit: "ms", head: []string{"contender", "median ms", "p10", "p90", "x the floor", "x nsinit"},
-		note: fmt.Sprintf("%d starts each, the contenders taking turns. For a command line the request is the start of the command.", r.runs)}
-	floor, nsinit := median(samples[floorName]), median(samples[socketStartName])
+		note: fmt.Sprintf("%d starts each, in random order. For a command line the request is the start of the command.", r.runs)}
+	floor, nsinit := median(samples[floorName]), median(samples[launchName])
 	for _, c := range contenders() {
 		ns := samples[c.name()]
 		if len(ns) == 0 {
