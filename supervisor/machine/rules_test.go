@@ -104,15 +104,27 @@ func TestAdoptRepeatsWhatWasLost(t *testing.T) {
 	}
 }
 
-// Two that exclude each other and are both upheld: one of them stays up.
-func TestUpheldDoNotTakeTurns(t *testing.T) {
-	w := newWorld(target("a", Deps{}), target("b", Deps{Conflicts: []string{"a"}}), target("t", Deps{Upholds: []string{"a", "b"}}))
+// A start that somebody asks for wins over the upholding of what it excludes.
+func TestUpheldGivesWayToAConflict(t *testing.T) {
+	w := newWorld(target("a", Deps{}), target("b", Deps{Conflicts: []string{"a"}}), target("t", Deps{Upholds: []string{"a"}}))
 	w.handle(Request{1, VerbStart, "t"})
-	w.result(t, 1, JobDoneOK)
-	a, _ := w.e.State("a")
-	b, _ := w.e.State("b")
-	if a.State.Up() == b.State.Up() {
-		t.Errorf("a %v, b %v", a.State, b.State)
+	w.is(t, "a", Reached, Success)
+	w.handle(Request{2, VerbStart, "b"})
+	w.result(t, 2, JobDoneOK)
+	w.is(t, "a", Inactive, Success)
+	w.is(t, "b", Reached, Success)
+}
+
+// One that goes down by itself is started again.
+func TestUpheldComesBack(t *testing.T) {
+	w := newWorld(service("a"), target("t", Deps{Upholds: []string{"a"}}))
+	w.handle(Request{1, VerbStart, "t"})
+	w.until(t, "a", Running)
+	w.do(t, "a:main exits 0")
+	w.until(t, "a", StopSigterm)
+	w.until(t, "a", Running)
+	if s, _ := w.e.State("a"); s.Generation != 2 {
+		t.Errorf("start %d", s.Generation)
 	}
 }
 

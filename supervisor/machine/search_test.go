@@ -154,7 +154,7 @@ func withHooks(c *Config) {
 
 // searchLimit bounds each search. One unit without hooks has about 6,000
 // states, with all hooks about 47,000: -search 50000 visits all of them.
-var searchLimit = flag.Int("search", 1500, "visit at most that many states in each search")
+var searchLimit = flag.Int("search", 1000, "visit at most that many states in each search")
 
 func TestSearchOneUnit(t *testing.T) {
 	verbs := []Verb{VerbStart, VerbStop, VerbRestart, VerbReload}
