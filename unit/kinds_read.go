@@ -258,22 +258,30 @@ func readDelegate(c *valueContext, vs []any) (any, error) {
 	return d, nil
 }
 
-func readSecureBits(c *valueContext, vs []any) (any, error) {
-	bits := map[string]uint32{
+// secureBitNames are the bits of capabilities(7), SECBIT_*.
+func secureBitNames() map[string]uint32 {
+	return map[string]uint32{
 		"noroot": 1 << 0, "noroot-locked": 1 << 1, "no-setuid-fixup": 1 << 2,
 		"no-setuid-fixup-locked": 1 << 3, "keep-caps": 1 << 4, "keep-caps-locked": 1 << 5,
 	}
-	return c.orBits(vs, bits, "keep-caps, no-setuid-fixup, noroot, each also with -locked")
 }
 
-func readCoredumpFilter(c *valueContext, vs []any) (any, error) {
-	bits := map[string]uint32{
+func readSecureBits(c *valueContext, vs []any) (any, error) {
+	return c.orBits(vs, secureBitNames(), "keep-caps, no-setuid-fixup, noroot, each also with -locked")
+}
+
+// coredumpNames are the bits of /proc/PID/coredump_filter, core(5).
+func coredumpNames() map[string]uint32 {
+	return map[string]uint32{
 		"private-anonymous": 1 << 0, "shared-anonymous": 1 << 1, "private-file-backed": 1 << 2,
 		"shared-file-backed": 1 << 3, "elf-headers": 1 << 4, "private-huge": 1 << 5,
 		"shared-huge": 1 << 6, "private-dax": 1 << 7, "shared-dax": 1 << 8,
 		"default": 0x33, "all": 0x1ff,
 	}
-	return c.orBits(vs, bits, "words of core(5): private-anonymous, shared-anonymous, private-file-backed, shared-file-backed, elf-headers, ..., default, all")
+}
+
+func readCoredumpFilter(c *valueContext, vs []any) (any, error) {
+	return c.orBits(vs, coredumpNames(), "words of core(5): private-anonymous, shared-anonymous, private-file-backed, shared-file-backed, elf-headers, ..., default, all")
 }
 
 func (c *valueContext) orBits(vs []any, bits map[string]uint32, known string) (any, error) {
