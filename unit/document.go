@@ -84,7 +84,8 @@ func parserFlaw(err error) *flaw {
 	if !errors.As(err, &pe) {
 		return &flaw{msg: err.Error()}
 	}
-	return &flaw{off: pe.Position.Start, len: pe.Position.Len, msg: pe.Message}
+	end := strings.NewReplacer("\x00", "the end of the file") // the parser shows it as a NUL
+	return &flaw{off: pe.Position.Start, len: pe.Position.Len, msg: end.Replace(pe.Message)}
 }
 
 func (d *document) flawList(flaws []*flaw) List {

@@ -72,4 +72,13 @@ func checkOutcome(t *testing.T, s *Set) {
 		sv.Restart == "" || u.Network.Mode == "" || u.Log.StandardOutput.Kind == "" || u.Profile == "" {
 		t.Errorf("a default is missing: %+v", u)
 	}
+	again := emptySet(&s.machine)
+	b := again.newBuilder("web@1")
+	b.mergeText("web@.toml", u.Resolved())
+	v, errs := b.build()
+	again.keep(b, v, errs)
+	again.linkAll(again.allDrafts())
+	if diff := sameUnit(u, v); len(errs) > 0 || diff != "" {
+		t.Errorf("resolved and loaded again: %v %s\n%s", errs, diff, u.Resolved())
+	}
 }

@@ -394,7 +394,7 @@ type Tmpfs struct {
 type Directory struct {
 	Path        string // relative to the kind's base
 	Mode        uint32
-	User, Group string // "" is the unit's
+	User, Group string // the unit's unless written; "" is root, or the user's group
 	Preserve    string // no, yes, restart; only for runtime directories
 }
 
