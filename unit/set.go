@@ -33,6 +33,13 @@ type Set struct {
 // always returns a Set: a unit that is wrong is in Problems and touches no
 // other.
 func LoadSet(dirs []string, options Options) *Set {
+	s := loadDrafts(dirs, options)
+	clear(s.drafts) // they hold every file's text
+	return s
+}
+
+// loadDrafts is LoadSet that keeps what units were made of.
+func loadDrafts(dirs []string, options Options) *Set {
 	s := &Set{
 		options: options, users: readUsers(""), files: findFiles(dirs, options.Lax),
 		units: map[string]*Unit{}, drafts: map[string]*builder{}, aliases: map[string]string{},
@@ -166,6 +173,7 @@ func (s *Set) instantiable(name string) bool {
 func (s *Set) instantiate(name string) (*Unit, error) {
 	fresh := s.loadReferenced([]*Unit{{Wants: []string{name}}})
 	s.linkAll(fresh)
+	clear(s.drafts)
 	if u := s.units[name]; u != nil {
 		return u, nil
 	}

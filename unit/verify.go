@@ -31,7 +31,7 @@ func Verify(paths, dirs []string, options Options) []Report {
 			continue
 		}
 		if sets[dir] == nil {
-			sets[dir] = LoadSet(append([]string{dir}, dirs...), options)
+			sets[dir] = loadDrafts(append([]string{dir}, dirs...), options)
 		}
 		reports = append(reports, sets[dir].report(path, name))
 	}
