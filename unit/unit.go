@@ -3,7 +3,7 @@
 // A Unit that this package hands out is fully resolved: drop-ins merged,
 // profile and defaults applied, specifiers expanded and every value parsed
 // into a Go type, so no consumer needs to know a default. The package reads
-// files and does nothing else to the system.
+// files; only Set.Enable and Set.Disable write any.
 //
 // Field names are the mechanical CamelCase of the key: limit_nofile is
 // LimitNofile, io_weight is IoWeight.
