@@ -24,11 +24,13 @@ func Compile(s Spec, h Host) (*Program, error) {
 	c.enter()
 	if s.Namespaces.Has(Mount) {
 		c.kernelFilesystems()
+		c.pidMax()
 		c.privateDirectories()
 		c.paths()
 		c.kernelMasks()
+	} else {
+		c.pidMax()
 	}
-	c.pidMax()
 	for i, e := range s.Execs {
 		c.prog.Execs = append(c.prog.Execs, c.exec(e, i == 0))
 	}
@@ -89,7 +91,8 @@ type compiler struct {
 	spec Spec
 	host Host
 	prog *Program
-	made map[string]bool // directories that a step makes already
+	late []Step          // what must wait until everything below a directory is made
+	made map[string]bool // directories whose content is this start's own (true) or bound from elsewhere (false)
 }
 
 func (c *compiler) add(s ...Step) { c.prog.Setup = append(c.prog.Setup, s...) }
@@ -100,6 +103,9 @@ func (c *compiler) safety() {
 	c.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
 	c.add(sigmask(1<<(uint(syscall.SIGCHLD)-1), "all but SIGCHLD unblocked"))
 	c.add(Step{Call: CallSetsid, Class: ClassSetsid})
+	if !c.spec.Namespaces.Has(Mount) {
+		c.add(Step{Call: CallChdir, Args: []Arg{Str("/")}, Class: ClassChdir, What: "/"}) // holds no mount of the manager's
+	}
 	if !c.spec.Namespaces.Has(PID) {
 		c.add(prctl(ClassNamespace, "child subreaper", unix.PR_SET_CHILD_SUBREAPER, 1))
 	}
@@ -130,6 +136,10 @@ func (c *compiler) enter() {
 		}
 		c.add(Step{Call: CallMount, Args: []Arg{Int(0), Str("/"), Int(0), Int(propagation), Int(0)},
 			Class: ClassNamespace, What: what})
+		c.attributes(c.spec.Tree) // for mounts that reached the template after it was assembled
+		if c.spec.Tree.PrivateDev {
+			c.add(setattr("/dev", 0, unix.MOUNT_ATTR_NODEV, false))
+		}
 	}
 	if c.spec.Hostname != "" {
 		c.add(Step{Call: CallSethostname, Args: []Arg{Str(c.spec.Hostname), Int(len(c.spec.Hostname))},

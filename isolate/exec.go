@@ -39,6 +39,12 @@ func (x *execCompiler) add(s ...Step) { x.steps = append(x.steps, s...) }
 // signals; and starts a session, so that no terminal outside can be reached.
 func (x *execCompiler) session() {
 	x.add(sigmask(0, "nothing blocked"))
+	for n := range 64 {
+		if x.host.Ignored>>n&1 != 0 {
+			x.add(Step{Call: CallSigaction, Args: []Arg{Int(n + 1), Bytes(words(0 /* SIG_DFL */, 0, 0, 0)), Int(0), Int(8)},
+				Class: ClassSignalMask, What: fmt.Sprintf("signal %d not ignored", n+1)})
+		}
+	}
 	if x.e.IgnoreSIGPIPE {
 		ignore := words(1 /* SIG_IGN */, 0, 0, 0)
 		x.add(Step{Call: CallSigaction, Args: []Arg{Int(int(syscall.SIGPIPE)), Bytes(ignore), Int(0), Int(8)},
@@ -196,6 +202,11 @@ func (x *execCompiler) privileges() {
 		if cr.Ambient>>bit&1 != 0 {
 			x.add(prctl(ClassCapabilities, "ambient "+CapabilityName(bit), unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uint64(bit)))
 		}
+	}
+	if cr.SetIDs || !cr.KeepAll || cr.Ambient != 0 {
+		// The program shares the reaper's memory until its execve, and a change of
+		// credentials makes that traceable where fs.suid_dumpable is 1 (proc(5)).
+		x.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
 	}
 	if cr.NoNewPrivs {
 		x.add(prctl(ClassNoNewPrivs, "no new privileges", unix.PR_SET_NO_NEW_PRIVS, 1))

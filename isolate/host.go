@@ -11,12 +11,14 @@ type Host struct {
 	Rlimits     [16]Rlimit // the manager's limits, by RLIMIT_ number
 	OOMScoreAdj int        // the manager's
 	Nice        int        // the manager's
+	Ignored     uint64     // signals that the manager ignores, bit N-1 is signal N: execve(2) passes them on
 
 	ProcFiles []string // of MaskedFiles and ReadOnlyPaths, those that exist here
 	ProcDirs  []string
 	Devices   []string // of BaseDevices, those that exist here
 
-	NSDelegate  bool     // the cgroup2 mount has nsdelegate (cgroups(7))
+	CgroupMount string   // where the host has cgroup2 mounted
+	NSDelegate  bool     // and with nsdelegate (cgroups(7))
 	Controllers []string // usable in the instance's cgroup
 	PIDMaxPerNS bool     // pid_max is per PID namespace (Linux 6.14)
 }
@@ -52,6 +54,7 @@ func OldestHost() Host {
 		ProcDirs: []string{"/proc/acpi", "/proc/scsi", "/sys/firmware", "/proc/bus", "/proc/fs",
 			"/proc/irq", "/proc/sys", "/proc/tty"},
 		Devices:     BaseDevices,
+		CgroupMount: "/sys/fs/cgroup",
 		NSDelegate:  true,
 		Controllers: []string{"cpuset", "cpu", "io", "memory", "pids"},
 	}

@@ -12,15 +12,18 @@ import (
 
 // paths applies the unit's directories and path rules, parents before what is
 // below them, so that the more exact rule wins whatever the order in the file.
+// What becomes read-only does so last: places to mount on are made in it.
 func (c *compiler) paths() {
-	for _, r := range c.rules() {
-		c.rule(r)
+	rules := c.rules()
+	for _, r := range rules {
+		c.rule(r, rules)
 	}
 	for _, f := range c.spec.Files {
 		file := f
 		c.place(Opening{Desc: Desc("file " + f.Path), Path: f.Path, Content: &file}, f.Path,
 			unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 	}
+	c.add(c.late...)
 }
 
 // rules sorts the unit's rules and adds those that follow from others: the
@@ -39,7 +42,8 @@ func (c *compiler) rules() []PathRule {
 		reached := slices.ContainsFunc(rules, func(r PathRule) bool { return below(r.Path, dir) && r.Action <= PathReadWrite })
 		covered := slices.ContainsFunc(rules, func(r PathRule) bool { return r.Path == dir && r.Action <= PathReadWrite })
 		if reached && !covered {
-			rules = append(rules, PathRule{Action: PathTmpfs, Path: dir, Options: "mode=0755,size=4k"})
+			rules = append(rules, PathRule{Action: PathTmpfs, Path: dir, Options: "mode=0755,size=64k"},
+				PathRule{Action: PathReadOnly, Path: dir})
 		}
 	}
 	slices.SortStableFunc(rules, func(a, b PathRule) int {
@@ -63,34 +67,90 @@ func (c *compiler) hiddenDirs() (dirs []string) {
 	return dirs
 }
 
-// rule adds the steps of one rule.
-func (c *compiler) rule(r PathRule) {
+// rule adds the steps of one rule of rules.
+func (c *compiler) rule(r PathRule, rules []PathRule) {
 	switch r.Action {
 	case PathTmpfs:
-		c.parents(r.Path)
 		if c.private(r.Path) {
+			c.parents(r.Path)
 			c.add(mkdir(r.Path, 0o755))
 		}
 		c.add(optional(mountFS("tmpfs", r.Path, "tmpfs", tmpFlags, r.Options), r.Optional))
 		c.made[r.Path] = true
 	case PathBind:
-		o := Opening{Desc: Desc("bind " + r.Path), Path: r.Source, Recursive: r.Recursive, Optional: r.Optional}
-		c.place(o, r.Path, attrIf(!within(r.Path, "/dev"), unix.MOUNT_ATTR_NODEV)|attrIf(r.ReadOnly, unix.MOUNT_ATTR_RDONLY))
+		c.bind(r)
 	case PathReadWrite:
-		if c.private(r.Path) {
+		if c.private(r.Path) && !c.uncovers(r.Path) {
 			return // it is the service's own already
 		}
-		o := Opening{Desc: Desc("writable " + r.Path), Path: path.Join(c.spec.Tree.Root, r.Path), Recursive: true, Optional: r.Optional}
-		c.place(o, r.Path, unix.MOUNT_ATTR_NODEV)
+		c.place(c.original(r), r.Path, unix.MOUNT_ATTR_NODEV)
 	case PathReadOnly:
-		c.remount(r, unix.MOUNT_ATTR_RDONLY, 0)
+		c.readOnly(r, rules)
 	case PathExec:
 		c.remount(r, 0, unix.MOUNT_ATTR_NOEXEC)
 	case PathNoExec:
 		c.remount(r, unix.MOUNT_ATTR_NOEXEC, 0)
 	case PathInaccessible:
 		c.hide(r)
+		c.made[r.Path] = false
 	}
+}
+
+// readOnly makes a path read-only; one that this start made only once all that
+// lies below it is in place.
+func (c *compiler) readOnly(r PathRule, rules []PathRule) {
+	later := optionalMount(setattr(r.Path, unix.MOUNT_ATTR_RDONLY, 0, false), r.Optional)
+	has := func(f func(PathRule) bool) bool { return slices.ContainsFunc(rules, f) }
+	if has(func(o PathRule) bool { return o.Action == PathTmpfs && o.Path == r.Path }) {
+		c.late = append(c.late, later)
+		return
+	}
+	c.remount(r, unix.MOUNT_ATTR_RDONLY, 0)
+	own := c.made[r.Path] || c.private(r.Path)
+	if own && has(func(o PathRule) bool { return o.Action <= PathReadWrite && below(o.Path, r.Path) }) {
+		c.add(optionalMount(setattr(r.Path, 0, unix.MOUNT_ATTR_RDONLY, false), r.Optional))
+		c.late = append(c.late, later)
+	}
+}
+
+// uncovers reports whether p lies in what the template hides, and not in a
+// tmpfs that the unit asked for.
+func (c *compiler) uncovers(p string) bool {
+	return slices.ContainsFunc(c.hiddenDirs(), func(d string) bool { return below(p, d) }) &&
+		!slices.ContainsFunc(c.spec.Paths, func(o PathRule) bool { return o.Action == PathTmpfs && within(p, o.Path) })
+}
+
+// bind makes a bind mount.
+func (c *compiler) bind(r PathRule) {
+	attrs := attrIf(!within(r.Path, "/dev"), unix.MOUNT_ATTR_NODEV) | attrIf(r.ReadOnly, unix.MOUNT_ATTR_RDONLY)
+	if !r.SourceInside {
+		c.place(Opening{Desc: Desc("bind " + r.Path), Path: r.Source, Recursive: r.Recursive, Optional: r.Optional}, r.Path, attrs)
+		return
+	}
+	if c.private(r.Path) {
+		c.parents(r.Path)
+		if r.Source == "/dev/log" {
+			c.add(mknodFile(r.Path, 0o644))
+		} else {
+			c.add(mkdir(r.Path, 0o755))
+		}
+	}
+	mount := optional(bindStep(r.Source, r.Path, r.Recursive), r.Optional)
+	mount.SkipFail = 1
+	c.add(mount, setattr(r.Path, attrs, 0, true))
+	c.made[r.Path] = false
+}
+
+// original is what lies at a path of the host's, or of what a rule has bound
+// over it, before anything was made read-only or hidden.
+func (c *compiler) original(r PathRule) Opening {
+	o := Opening{Desc: Desc("writable " + r.Path), Root: c.spec.Tree.Root, Path: r.Path, Recursive: true, Optional: r.Optional}
+	for _, b := range c.rules() { // sorted: the last that holds is the innermost
+		if b.Action == PathBind && !b.SourceInside && below(r.Path, b.Path) {
+			o.Root, o.Path = "", path.Join(b.Source, strings.TrimPrefix(r.Path, b.Path))
+		}
+	}
+	return o
 }
 
 // remount gives what is at the path attributes of its own.
@@ -133,20 +193,21 @@ func (c *compiler) place(o Opening, target string, attrs uint64) {
 	}
 	c.add(Step{Call: CallMoveMount, Args: []Arg{FD(o.Desc), Str(""), Int(atFDCWD), Str(target),
 		Int(unix.MOVE_MOUNT_F_EMPTY_PATH)}, Class: ClassNamespace, What: what, If: Need{Desc: o.Desc}})
+	c.made[target] = false
 }
 
-// private reports whether path lies below a directory that this start mounts
-// afresh.
+// private reports whether what directly holds p is this start's own: nothing
+// is made in what was bound from the host, even below a fresh directory.
 func (c *compiler) private(p string) bool {
 	for d := path.Dir(p); d != "/" && d != "."; d = path.Dir(d) {
-		if c.made[d] {
-			return true
+		if own, known := c.made[d]; known {
+			return own
 		}
 	}
 	return false
 }
 
-// parents makes the directories between the fresh mount that path lies in and path.
+// parents makes the directories between the fresh mount that p lies in and p.
 func (c *compiler) parents(p string) {
 	if !c.private(p) {
 		return
@@ -175,6 +236,14 @@ func below(p, dir string) bool { return p != dir && within(p, dir) }
 func optional(s Step, yes bool) Step {
 	if yes {
 		s.Tolerate[0] = syscall.ENOENT
+	}
+	return s
+}
+
+// optionalMount tolerates that a path is no mount point, or missing.
+func optionalMount(s Step, yes bool) Step {
+	if yes {
+		s.Tolerate = [2]syscall.Errno{syscall.ENOENT, syscall.EINVAL}
 	}
 	return s
 }

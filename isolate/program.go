@@ -206,11 +206,11 @@ func (s Step) String() string {
 // twice, and that steps then place by move_mount(2).
 type Opening struct {
 	Desc      Desc
-	Path      string // absolute, on the host
+	Root      string // a directory of the host that no link in Path may lead out of; "" is /
+	Path      string // absolute, inside Root
 	Recursive bool
-	Optional  bool   // a missing path leaves out the steps that use Desc
-	Content   *File  // not a path of the host: a read-only file with this content
-	From      string // a descriptor that the launcher's caller provides under this name
+	Optional  bool  // a missing path leaves out the steps that use Desc
+	Content   *File // not a path of the host: a read-only file with this content
 }
 
 // ExecProgram is the part of a Program that one of the unit's programs runs
@@ -283,11 +283,12 @@ func (p *Program) Listing() string {
 // String gives the opening as plan shows it.
 func (o Opening) String() string {
 	s := "open_tree " + o.Path
+	if o.Root != "" {
+		s += " in " + o.Root
+	}
 	switch {
 	case o.Content != nil:
 		s = "write a file for " + o.Content.Path
-	case o.From != "":
-		s = "use " + o.From
 	case o.Recursive:
 		s += " (recursive)"
 	}

@@ -97,14 +97,14 @@ const (
 
 // PathRule is one of the unit's own changes to its tree.
 type PathRule struct {
-	Action    PathAction
-	Path      string // absolute, clean, inside the service's root
-	Source    string // PathBind: absolute; on the host, or inside when SourceInside
-	Options   string // PathTmpfs
-	Recursive bool   // PathBind: with the mounts below Source
-	ReadOnly  bool   // PathBind
-	Optional  bool   // a missing source or target is no error
-	FromDesc  string // PathBind: the launcher hands in the mount as this descriptor (sockets it made)
+	Action       PathAction
+	Path         string // absolute, clean, inside the service's root
+	Source       string // PathBind: absolute; on the host, or inside when SourceInside
+	SourceInside bool   // PathBind: Source is the service's own, such as its private /tmp; a directory, or /dev/log
+	Options      string // PathTmpfs
+	Recursive    bool   // PathBind: with the mounts below Source
+	ReadOnly     bool   // PathBind
+	Optional     bool   // a missing source or target is no error
 }
 
 // Device is a node of the private /dev.
@@ -163,7 +163,7 @@ type KernelRules struct {
 type CgroupView uint8
 
 const (
-	CgroupHost     CgroupView = iota // the host's, as bound
+	CgroupHost     CgroupView = iota // the whole host's, read-only: there is no namespace of its own to bound it
 	CgroupReadOnly                   // cgroup2 of its own namespace, read-only
 	CgroupWritable                   // the same, writable: delegate = true
 	CgroupAbsent                     // nothing at /sys/fs/cgroup

@@ -86,16 +86,7 @@ func (c *compiler) detach(tree Tree, submounts []string) {
 
 // protect applies protect_system, protect_home and their like.
 func (c *compiler) protect(tree Tree) {
-	all := uint64(unix.MOUNT_ATTR_NODEV)
-	if !tree.PrivateDev {
-		all = 0 // the host's /dev must go on working
-	}
-	if tree.System == SystemStrictReadOnly {
-		all |= unix.MOUNT_ATTR_RDONLY
-	}
-	if all != 0 {
-		c.add(setattr("/", all, 0, true))
-	}
+	c.attributes(tree)
 	var readOnly []string
 	switch tree.System {
 	case SystemWritable, SystemStrictReadOnly:
@@ -113,6 +104,20 @@ func (c *compiler) protect(tree Tree) {
 	}
 	c.show(tree.Boot, "/boot", "/efi")
 	c.show(tree.Modules, "/usr/lib/modules")
+}
+
+// attributes gives those to every mount that hold in the whole tree.
+func (c *compiler) attributes(tree Tree) {
+	all := uint64(unix.MOUNT_ATTR_NODEV)
+	if !tree.PrivateDev {
+		all = 0 // the host's /dev must go on working
+	}
+	if tree.System == SystemStrictReadOnly {
+		all |= unix.MOUNT_ATTR_RDONLY
+	}
+	if all != 0 {
+		c.add(setattr("/", all, 0, true))
+	}
 }
 
 // show makes directories as visible as v says; missing ones are nothing to hide.
@@ -173,19 +178,35 @@ func (c *compiler) kernelFilesystems() {
 		sysFlags |= unix.MS_RDONLY
 	}
 	c.add(mountFS("sysfs", "/sys", "sysfs", sysFlags, ""))
+	if s.Cgroup == CgroupHost && !s.Namespaces.Has(Cgroup) && c.host.CgroupMount != "" {
+		c.place(Opening{Desc: "cgroup", Path: c.host.CgroupMount}, "/sys/fs/cgroup",
+			unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	}
 	if !s.Tree.PrivateDev {
 		return
 	}
-	if len(s.Devices) > 0 {
+	if c.ownDev() {
 		c.add(mountFS("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, devOptions))
 		c.devNodes()
 		c.devices()
+		c.late = append(c.late, setattr("/dev", unix.MOUNT_ATTR_RDONLY, 0, false))
 	}
 	c.add(mountFS("devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, ptsOptions))
 	c.add(mountFS("tmpfs", "/dev/shm", "tmpfs", tmpFlags, "mode=1777"))
+	c.made["/dev/shm"] = true
 	if s.Namespaces.Has(IPC) {
 		c.add(mountFS("mqueue", "/dev/mqueue", "mqueue", fsFlags, ""))
 	}
+}
+
+// ownDev reports whether the /dev of the template lacks what the unit puts there.
+func (c *compiler) ownDev() bool {
+	there := func(p string) bool {
+		return p == "/dev/log" || within(p, "/dev/shm") || within(p, "/dev/pts") || within(p, "/dev/mqueue")
+	}
+	return len(c.spec.Devices) > 0 || slices.ContainsFunc(c.spec.Paths, func(r PathRule) bool {
+		return r.Action <= PathBind && below(r.Path, "/dev") && !there(r.Path)
+	})
 }
 
 // devices binds the nodes that device_allow names into the fresh /dev.

@@ -10,7 +10,7 @@ import (
 const (
 	pageSize    = 4096
 	stackSize   = pageSize // the child's frames are nosplit: the linker keeps them below 800 bytes
-	arenaSize   = 256 << 10
+	arenaSize   = 1 << 20  // room for 8 environments of the longest string that execve(2) takes
 	arenaImage  = pageSize
 	arenaKept   = arenaImage + stackSize // what the reaper goes on with
 	arenaStatic = arenaKept + stackSize  // and the stack of its programs
@@ -40,6 +40,7 @@ func (a *arena) reset() *image {
 	img := (*image)(unsafe.Pointer(&a.mem[0]))
 	*img = image{one: 1, sigset: 1 << (uint(syscall.SIGCHLD) - 1), failed: -1}
 	img.discard, img.discardLen = a.start()+arenaKept, arenaSize-arenaKept
+	img.cwd = (*byte)(a.alloc(pathMax))
 	return img
 }
 
@@ -51,7 +52,7 @@ type full struct{}
 
 func (a *arena) alloc(n uintptr) unsafe.Pointer {
 	a.off = (a.off + 15) &^ 15
-	if a.off+n > uintptr(len(a.mem)) {
+	if a.off+n >= uintptr(len(a.mem)) {
 		panic(full{})
 	}
 	p := unsafe.Pointer(&a.mem[a.off])

@@ -21,6 +21,7 @@ const (
 	clockBoot     = 7          // CLOCK_BOOTTIME
 	dupCloexec    = syscall.O_CLOEXEC
 	opVerifyDir   = ^uintptr(0) // not a system call: see verifyDir
+	pathMax       = 4096        // PATH_MAX
 	exitNoRecord  = 125         // the reaper cannot tell anybody what happened
 )
 
@@ -78,9 +79,12 @@ type image struct {
 	join       joinResult
 	discard    uintptr // the part of the arena that only the start needs
 	discardLen uintptr
+	cwd        *byte     // pathMax bytes, gone with discard
 	tls        [4]uint64 // zero: the child's thread-local storage, from which calls of assembly load g
-	scratch    [256]byte
 }
+
+// The image must fit into its page: what follows it is the reaper's stack.
+const _ = arenaImage - unsafe.Sizeof(image{})
 
 // clone3 starts a child on args.stack, where it calls entry(img).
 //
@@ -145,16 +149,14 @@ func call(img *image, s *rawStep) (uintptr, syscall.Errno) {
 }
 
 // verifyDir fails with EXDEV unless the working directory is inside the root:
-// getcwd(2) begins with "(unreachable)" otherwise.
+// getcwd(2) begins with "(unreachable)" otherwise. The
+// buffer holds the longest answer.
 //
 //go:norace
 //go:nosplit
 func verifyDir(img *image) syscall.Errno {
-	_, e := sys3(syscall.SYS_GETCWD, uintptr(unsafe.Pointer(&img.scratch)), unsafe.Sizeof(img.scratch), 0)
-	if e == syscall.ERANGE {
-		return 0 // long, but it was written from the start: longer than any prefix
-	}
-	if e == 0 && img.scratch[0] != '/' {
+	_, e := sys3(syscall.SYS_GETCWD, uintptr(unsafe.Pointer(img.cwd)), pathMax, 0)
+	if e == 0 && *img.cwd != '/' {
 		return syscall.EXDEV
 	}
 	return e
@@ -225,8 +227,10 @@ func start(img *image, i int32) bool {
 		return false
 	}
 	r.PID = int32(pid)
-	sys3(syscall.SYS_DUP3, uintptr(img.pidFD), reaper.FDMain, dupCloexec)
-	sys3(syscall.SYS_CLOSE, uintptr(img.pidFD), 0, 0)
+	if img.pidFD != reaper.FDMain { // the lowest free number may be that one
+		sys3(syscall.SYS_DUP3, uintptr(img.pidFD), reaper.FDMain, dupCloexec)
+		sys3(syscall.SYS_CLOSE, uintptr(img.pidFD), 0, 0)
+	}
 	if img.failed >= 0 {
 		r.State, r.Step, r.Errno = reaper.NotExecuted, img.failed, img.errno
 		return false

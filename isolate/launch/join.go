@@ -54,6 +54,9 @@ func (l *Launcher) Join(p *isolate.Program, f JoinFiles) (*Process, error) {
 func commandOf(p *isolate.Program, res joinResult) (*Process, error) {
 	fd, err := unix.PidfdOpen(int(res.PID), 0)
 	if err != nil {
+		// It is our child and not reaped, so the number is still its own.
+		unix.Kill(int(res.PID), unix.SIGKILL)
+		syscall.Wait4(int(res.PID), nil, 0x40000000 /* __WALL */, nil)
 		return nil, fmt.Errorf("%s: cannot join: %w", p.Unit, os.NewSyscallError("pidfd_open", err))
 	}
 	proc := &Process{PID: int(res.PID), PIDFD: fd}

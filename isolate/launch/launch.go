@@ -278,12 +278,15 @@ func openAll(p *isolate.Program, dir string, files map[isolate.Desc]opened) (fun
 	for i, o := range p.Open {
 		path := o.Path
 		if o.Content != nil {
+			if dir == "" {
+				return closeAll, fmt.Errorf("%s: cannot start: no directory for the content of %s was handed in", p.Unit, o.Content.Path)
+			}
 			path = filepath.Join(dir, "file"+strconv.Itoa(i))
 			if err := writeContent(path, o.Content); err != nil {
 				return closeAll, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
 			}
 		}
-		fd, err := openTree(path, o.Recursive)
+		fd, err := openTree(o.Root, path, o.Recursive)
 		if errors.Is(err, unix.ENOENT) && o.Optional {
 			continue
 		}
@@ -316,14 +319,40 @@ func writeContent(path string, f *isolate.File) error {
 }
 
 // openTree opens a detached copy of the mount at path (open_tree(2), Linux 5.2).
-func openTree(path string, recursive bool) (int, error) {
+// Links in path stay inside root: whoever writes there must not choose what of
+// the host a service sees.
+func openTree(root, path string, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
+	at := unix.AT_FDCWD
+	if root != "" {
+		fd, err := openInRoot(root, path)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(fd)
+		at, path, flags = fd, "", flags|unix.AT_EMPTY_PATH
+	}
+	return retry(func() (int, error) { return unix.OpenTree(at, path, flags) })
+}
+
+// openInRoot resolves path as a process with that root would (openat2(2), Linux 5.6).
+func openInRoot(root, path string) (int, error) {
+	dir, err := retry(func() (int, error) { return unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	return retry(func() (int, error) { return unix.Openat2(dir, path, &how) })
+}
+
+// retry repeats a call that a signal interrupted, or that raced with a rename.
+func retry(call func() (int, error)) (int, error) {
 	for {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, path, flags)
-		if err != unix.EINTR {
+		if fd, err := call(); err != unix.EINTR && err != unix.EAGAIN {
 			return fd, err
 		}
 	}

@@ -39,6 +39,11 @@ func probe() (isolate.Host, error) {
 	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
 		h.Nice = 20 - nice // the system call's answer is 20 less the nice value
 	}
+	if h.Ignored, err = ignoredSignals(); err != nil {
+		return h, err
+	}
+	// No cgroup2 is the supervisor's error to report: nothing is launched then.
+	h.CgroupMount, h.NSDelegate, _ = CgroupMount()
 	h.ProcFiles = existing(isolate.MaskedFiles, isolate.TunableFiles, isolate.LogFiles)
 	h.ProcDirs = existing(isolate.MaskedDirs, isolate.TunableDirs)
 	h.Devices = existing(isolate.BaseDevices)
@@ -59,6 +64,22 @@ func kernelVersion() (v [2]int, err error) {
 		return v, fmt.Errorf("Linux %s is older than 6.1, the oldest that nsinit supports", release)
 	}
 	return v, nil
+}
+
+// ignoredSignals reads which signals this process was made to ignore (nohup(1)
+// and the like): children would ignore them too.
+func ignoredSignals() (uint64, error) {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read own signals: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(b), "\nSigIgn:")
+	line, _, _ := strings.Cut(rest, "\n")
+	mask, err := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read own signals: SigIgn in /proc/self/status: %w", err)
+	}
+	return mask, nil
 }
 
 func ownCapabilities() (uint64, error) {

@@ -90,13 +90,30 @@ func buildTemplate(tree isolate.Tree) (int, error) {
 		err error
 	}
 	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	onLostThread(func() {
 		fd, err := assemble(isolate.TemplateSteps(tree, points))
 		done <- result{fd, err}
-	}()
+	})
 	r := <-done
 	return r.fd, r.err
+}
+
+// onLostThread runs f on a thread that ends with it. Never on the main thread:
+// that one cannot end, and /proc/self is what it sees.
+func onLostThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return // still locked: the runtime ends the thread
+		}
+		started := make(chan struct{})
+		go func() {
+			onLostThread(func() { close(started); f() })
+		}()
+		<-started // this goroutine has kept the main thread from being chosen
+		runtime.UnlockOSThread()
+	}()
 }
 
 // assemble runs steps in a new mount namespace of the calling thread.
