@@ -1,0 +1,133 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// errNotNamespace is a file that is no network namespace.
+var errNotNamespace = errors.New("not a network namespace")
+
+// openNamespace opens path and verifies that it is a network namespace: of
+// nsfs, and by the kernel's word of that type (NS_GET_NSTYPE of ioctl_ns(2),
+// Linux 4.11).
+func openNamespace(path string) (int, error) {
+	// O_NONBLOCK: a FIFO that is given by mistake must not hang the start.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		unix.Close(fd)
+		return -1, &os.PathError{Op: "fstatfs", Path: path, Err: err}
+	}
+	kind := 0
+	if fs.Type == unix.NSFS_MAGIC {
+		kind, err = unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	}
+	if err != nil || kind != unix.CLONE_NEWNET {
+		unix.Close(fd)
+		return -1, fmt.Errorf("cannot use %s: %w (a file below /run/netns or /proc/PID/ns/net is one)", path, errNotNamespace)
+	}
+	return fd, nil
+}
+
+// create makes a network namespace, has its loopback interface up, and pins it
+// at path. It works on a thread of its own, which ends with the namespace it
+// moved to: a thread of the manager's must not come back from there.
+func create(path string) (fd int, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		fd, err = createHere(path)
+	}()
+	<-done
+	return fd, err
+}
+
+// createHere moves the calling thread to a new namespace and pins that.
+func createHere(path string) (fd int, err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return -1, fmt.Errorf("cannot make a network namespace: %w%s", os.NewSyscallError("unshare", err), unshareHint(err))
+	}
+	if err := loopbackUp(); err != nil {
+		return -1, err
+	}
+	const own = "/proc/thread-self/ns/net"
+	if fd, err = openNamespace(own); err != nil {
+		return -1, fmt.Errorf("cannot open the new network namespace: %w", err)
+	}
+	if err := pin(own, path); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func unshareHint(err error) string {
+	switch err {
+	case unix.EPERM:
+		return " (this needs CAP_SYS_ADMIN)"
+	case unix.ENOSPC:
+		return " (user.max_net_namespaces is reached)"
+	}
+	return ""
+}
+
+// loopbackUp sets up the loopback interface, which is always number 1
+// (net/core/dev.c, LOOPBACK_IFINDEX), of the calling thread's namespace.
+func loopbackUp() error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("cannot talk to the network namespace: %w", err)
+	}
+	defer h.Close()
+	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}
+	if err := h.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("cannot set up the loopback interface: %w", err)
+	}
+	return nil
+}
+
+// pin binds the namespace at from on the file path.
+func pin(from, path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o400)
+	if err != nil {
+		return fmt.Errorf("cannot pin the network namespace: %w", err)
+	}
+	f.Close()
+	if err := unix.Mount(from, path, "", unix.MS_BIND, ""); err != nil {
+		os.Remove(path)
+		return fmt.Errorf("cannot pin the network namespace at %s: %w", path, os.NewSyscallError("mount", err))
+	}
+	return nil
+}
+
+// unpin takes away the bind and its file. Detaching cannot be refused by one
+// who has the pin open.
+func unpin(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && err != unix.EINVAL && err != unix.ENOENT { // no mount point, no file
+		return fmt.Errorf("cannot unpin the network namespace %s: %w", path, os.NewSyscallError("umount2", err))
+	}
+	if err := unix.Unlink(path); err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "unlink", Path: path, Err: err}
+	}
+	return nil
+}
+
+func isMountPoint(dir string) (bool, error) {
+	mounted, err := mountinfo.Mounted(dir)
+	if err != nil {
+		return false, fmt.Errorf("cannot tell whether %s is a mount point: %w", dir, err)
+	}
+	return mounted, nil
+}
