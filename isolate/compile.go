@@ -111,6 +111,10 @@ func (c *compiler) safety() {
 	}
 }
 
+// reaperName is what ps shows for the reaper of a unit; the kernel cuts it at
+// 15 bytes (prctl(2), PR_SET_NAME).
+func reaperName(unit string) string { return "reaper:" + unit }
+
 // enter leaves the host's namespaces. The PID namespace was entered by the
 // clone itself; all flags in clone3 would block the manager for 2 ms a start.
 func (c *compiler) enter() {
@@ -128,14 +132,13 @@ func (c *compiler) enter() {
 		c.add(Step{Call: CallUnshare, Args: []Arg{Int(flags)}, Class: ClassNamespace,
 			What: fmt.Sprint((ns & (Mount | IPC | UTS | Net)).Names())})
 	}
+	if ns.Has(Net) {
+		c.loopback()
+	}
 	if ns.Has(Mount) {
-		propagation := uint64(unix.MS_REC | unix.MS_PRIVATE)
-		what := "/ private"
-		if c.spec.Tree.Slave {
-			propagation, what = unix.MS_REC|unix.MS_SLAVE, "/ slave"
-		}
-		c.add(Step{Call: CallMount, Args: []Arg{Int(0), Str("/"), Int(0), Int(propagation), Int(0)},
-			Class: ClassNamespace, What: what})
+		flag, name := c.propagation()
+		c.add(Step{Call: CallMount, Args: []Arg{Int(0), Str("/"), Int(0), Int(unix.MS_REC | flag), Int(0)},
+			Class: ClassNamespace, What: "/ " + name})
 		c.attributes(c.spec.Tree) // for mounts that reached the template after it was assembled
 		if c.spec.Tree.PrivateDev {
 			c.add(setattr("/dev", 0, unix.MOUNT_ATTR_NODEV, false))
@@ -145,6 +148,29 @@ func (c *compiler) enter() {
 		c.add(Step{Call: CallSethostname, Args: []Arg{Str(c.spec.Hostname), Int(len(c.spec.Hostname))},
 			Class: ClassNamespace, What: c.spec.Hostname})
 	}
+}
+
+// propagation is that of every mount in the tree: none of the service's mounts
+// ever reaches the host; with mount_flags = "slave" the host's reach the service.
+func (c *compiler) propagation() (flag uint64, name string) {
+	if c.spec.Tree.Slave {
+		return unix.MS_SLAVE, "slave"
+	}
+	return unix.MS_PRIVATE, "private"
+}
+
+// loopback brings lo up in a network namespace that this start made
+// (netdevice(7)); it gets its addresses by that.
+func (c *compiler) loopback() {
+	ifreq := make([]byte, 40)
+	copy(ifreq, "lo")
+	ifreq[unix.IFNAMSIZ] = unix.IFF_UP
+	c.add(
+		Step{Call: CallSocket, Args: []Arg{Int(unix.AF_INET), Int(unix.SOCK_DGRAM | unix.SOCK_CLOEXEC), Int(0)},
+			Class: ClassNetwork, Save: true},
+		Step{Call: CallIoctl, Args: []Arg{Saved(), Int(unix.SIOCSIFFLAGS), Bytes(ifreq)}, Class: ClassNetwork, What: "lo up"},
+		Step{Call: CallClose, Args: []Arg{Saved()}, Class: ClassNetwork},
+	)
 }
 
 // pidMax limits the PID namespace's numbers (Linux 6.14: per namespace).

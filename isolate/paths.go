@@ -177,16 +177,17 @@ func (c *compiler) hide(r PathRule) {
 // is ever made on the host.
 func (c *compiler) place(o Opening, target string, attrs uint64) {
 	c.prog.Open = append(c.prog.Open, o)
+	propagation, propagates := c.propagation()
 	if c.private(target) {
 		c.parents(target)
 		dir, file := mkdir(target, 0o755), mknodFile(target, 0o644)
 		dir.If, file.If = Need{o.Desc, IsDirectory}, Need{o.Desc, IsOther}
 		c.add(dir, file)
 	}
-	if attrs != 0 {
-		c.add(Step{Call: CallMountSetattr, Args: []Arg{FD(o.Desc), Str(""), Int(unix.AT_EMPTY_PATH | atRecursive),
-			Bytes(words(attrs, 0, 0, 0)), Int(32)}, Class: ClassNamespace, What: target + attrNames(attrs, 0), If: Need{Desc: o.Desc}})
-	}
+	// A copy of a mount that propagates does so too, whatever the tree it is put in.
+	c.add(Step{Call: CallMountSetattr, Args: []Arg{FD(o.Desc), Str(""), Int(unix.AT_EMPTY_PATH | atRecursive),
+		Bytes(words(attrs, 0, propagation, 0)), Int(32)}, Class: ClassNamespace,
+		What: target + attrNames(attrs, 0) + " " + propagates, If: Need{Desc: o.Desc}})
 	what := target
 	if o.Path != target && o.Content == nil {
 		what = o.Path + " on " + target

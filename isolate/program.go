@@ -49,6 +49,7 @@ const (
 	CallExecve
 	CallCloseRange
 	CallMknod
+	CallSocket
 	CallVerifyDir // getcwd(2), and the answer must be reachable from the root
 	CallCount     // the number of calls, not one of them
 )
@@ -57,7 +58,7 @@ var callNames = [CallCount]string{"mount", "umount2", "move_mount", "open_tree",
 	"mkdir", "symlink", "chmod", "chroot", "unshare", "setns", "sethostname", "prctl", "capset", "setresuid",
 	"setresgid", "setgroups", "setsid", "ioctl", "umask", "chdir", "open", "write", "close", "dup3", "fchown",
 	"prlimit64", "rt_sigaction", "rt_sigprocmask", "setpriority", "sched_setscheduler", "sched_setaffinity",
-	"ioprio_set", "execve", "close_range", "mknod", "getcwd"}
+	"ioprio_set", "execve", "close_range", "mknod", "socket", "getcwd"}
 
 // String gives the system call's name.
 func (c Call) String() string { return callNames[c] }

@@ -63,6 +63,7 @@ var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallExecve:       unix.SYS_EXECVE,
 	isolate.CallCloseRange:   unix.SYS_CLOSE_RANGE,
 	isolate.CallMknod:        unix.SYS_MKNODAT,
+	isolate.CallSocket:       unix.SYS_SOCKET,
 	isolate.CallVerifyDir:    opVerifyDir,
 }
 
