@@ -40,17 +40,29 @@ func openNamespace(path string) (int, error) {
 }
 
 // create makes a network namespace, has its loopback interface up, and pins it
-// at path. It works on a thread of its own, which ends with the namespace it
-// moved to: a thread of the manager's must not come back from there.
+// at path.
 func create(path string) (fd int, err error) {
+	onSpareThread(func() { fd, err = createHere(path) })
+	return fd, err
+}
+
+// onSpareThread runs f on a thread that ends afterwards, so that no other
+// goroutine comes to run in the namespace that f leaves it in. The main thread
+// is not taken: it cannot end before the process (runtime.mexit parks it), would
+// hold the namespace, and show it as the process's own in /proc.
+func onSpareThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		fd, err = createHere(path)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			onSpareThread(f) // on another one, since this is locked
+			runtime.UnlockOSThread()
+			return
+		}
+		f() // stays locked, which is what ends the thread
 	}()
 	<-done
-	return fd, err
 }
 
 // createHere moves the calling thread to a new namespace and pins that.
