@@ -29,13 +29,17 @@ type Generation struct {
 
 // Create makes <root>/[<slice>/]<unit>/<number>/{init,main} with the limits l.
 // On an error nothing of it is left. A limit that cannot be set is a
-// *LimitError.
+// *LimitError; a generation of that number with processes is
+// errors.Is(err, fs.ErrExist).
 func (c *Cgroups) Create(unit, slice string, number uint64, l Limits) (*Generation, error) {
 	g, err := c.generation(unit, slice, number)
 	if err != nil {
 		return nil, err
 	}
 	fresh, err := g.mkdirs()
+	if errors.Is(err, os.ErrExist) {
+		return nil, err // it is another's: nothing of it is touched
+	}
 	if err == nil {
 		err = g.limit(l, fresh)
 	}
@@ -90,9 +94,12 @@ func (g *Generation) mkdirs() (fresh bool, err error) {
 			return false, fmt.Errorf("cannot make the unit's cgroup: %w%s", err, mkdirHint(err))
 		}
 	}
+	if full, err := populated(dir); full || err != nil {
+		return fresh, errors.Join(fmt.Errorf("%s: generation %d: %w, and has processes", g.Unit, g.Number, os.ErrExist), err)
+	}
 	// An empty one of the same number is left from a start that was cut short.
 	if err := removeTree(dir); err != nil {
-		return fresh, fmt.Errorf("cannot make generation %d, which exists: %w", g.Number, err)
+		return fresh, fmt.Errorf("%s: generation %d: %w", g.Unit, g.Number, err)
 	}
 	for _, d := range []string{dir, dir + "/init", dir + "/main"} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -259,6 +266,9 @@ func (g *Generation) Remove() error {
 			}
 			return fmt.Errorf("%s: cannot remove the cgroup %s: %w", g.Unit, parents[i], err)
 		}
+	}
+	if g.cgroups.protects() {
+		g.protect() // too much protection is no reason to call it not removed
 	}
 	return nil
 }

@@ -93,6 +93,19 @@ func (g *Generation) limit(l Limits, fresh bool) error {
 			}
 		}
 	}
+	return g.protectFor(l)
+}
+
+// protectFor has the parents follow, where there is anything to protect.
+func (g *Generation) protectFor(l Limits) error {
+	g.cgroups.mu.Lock()
+	defer g.cgroups.mu.Unlock()
+	if l.MemoryMin == nil && l.MemoryLow == nil && !g.cgroups.protects() {
+		return nil
+	}
+	if err := g.protect(); err != nil {
+		return g.missed(l, &LimitError{Key: "memory_min", Where: g.cgroups.abs(g.cgroups.root), Err: err})
+	}
 	return nil
 }
 
@@ -106,8 +119,7 @@ func (g *Generation) missed(l Limits, err error) error {
 }
 
 // enable turns controllers on for the slice's, unit's and generation's
-// children. cpuset is left out where it is not used: each one costs at every
-// fork.
+// children. cpuset is left out where it is not used.
 func (g *Generation) enable(l Limits) error {
 	want := g.cgroups.enabled
 	if len(l.AllowedCPUs) == 0 && !l.Delegate.Enabled {
@@ -168,10 +180,11 @@ func explain(err error) error {
 // of, has set on the unit's directory. Files that are not there need none.
 func (g *Generation) resetUnit() {
 	dir := filepath.Dir(g.cgroups.abs(g.path))
-	for file, value := range map[string]string{"cpu.idle": "0", "cpu.weight": "100", "io.weight": "default 100",
-		"memory.min": "0", "memory.low": "0"} {
-		if exists(dir + "/" + file) {
-			writeFile(dir, file, value)
+	for _, s := range []setting{{file: "cpu.idle", value: "0"}, {file: "cpu.weight", value: "100"}, // refused while idle
+		{file: "io.weight", value: "default 100"}, {file: "io.bfq.weight", value: "100"},
+		{file: "memory.min", value: "0"}, {file: "memory.low", value: "0"}} {
+		if exists(dir + "/" + s.file) {
+			writeFile(dir, s.file, s.value)
 		}
 	}
 }
