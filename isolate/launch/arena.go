@@ -39,7 +39,8 @@ func (a *arena) reset() *image {
 	a.off = arenaStatic
 	img := (*image)(unsafe.Pointer(&a.mem[0]))
 	*img = image{one: 1, sigset: 1 << (uint(syscall.SIGCHLD) - 1), failed: -1}
-	img.discard, img.discardLen = a.start()+arenaKept, arenaSize-arenaKept
+	kept := pageUp(arenaKept)
+	img.discard, img.discardLen = a.start()+kept, arenaSize-kept
 	img.cwd = (*byte)(a.alloc(pathMax))
 	return img
 }

@@ -21,7 +21,14 @@ var runtimeErodata byte
 
 // keepEnd is the first page that the child unmaps.
 func keepEnd() uintptr {
-	return (uintptr(unsafe.Pointer(&runtimeErodata)) + pageSize - 1) &^ (pageSize - 1)
+	return pageUp(uintptr(unsafe.Pointer(&runtimeErodata)))
+}
+
+// pageUp rounds up to the kernel's pages, which have up to 64 KiB on arm64.
+// (The linker keeps segments that far apart there.)
+func pageUp(n uintptr) uintptr {
+	size := uintptr(os.Getpagesize())
+	return (n + size - 1) &^ (size - 1)
 }
 
 // CheckBuild reports what in the running program's build would break launches:
