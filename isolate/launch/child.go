@@ -76,6 +76,8 @@ type image struct {
 	one        uint64
 	clock      [2]int64
 	sigset     uint64
+	info       sigInfo
+	host       bool // the reaper shares the host's PID namespace
 	join       joinResult
 	discard    uintptr // the part of the arena that only the start needs
 	discardLen uintptr
@@ -85,6 +87,14 @@ type image struct {
 
 // The image must fit into its page: what follows it is the reaper's stack.
 const _ = arenaImage - unsafe.Sizeof(image{})
+
+// sigInfo is the part of siginfo_t that pause looks at (sigaction(2), 64 bits):
+// code 0 is SI_USER, and pid is the sender's in the receiver's namespace.
+type sigInfo struct {
+	signo, errno, code, _ int32
+	pid                   int32
+	_                     [108]byte
+}
 
 // clone3 starts a child on args.stack, where it calls entry(img).
 //
@@ -345,10 +355,18 @@ func publish(img *image) {
 // pause sleeps until a child ends. SIGCHLD is blocked, so that one that comes
 // between reap and pause is not lost.
 //
+// One that was sent by kill(2) from outside the PID namespace has the sender 0,
+// which nobody inside can forge: it is a manager that has lost the record and
+// asks for it again. Without a namespace anybody may ask, who could as well kill.
+//
 //go:norace
 //go:nosplit
 func pause(img *image) {
-	syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&img.sigset)), 0, 0, 8, 0, 0)
+	sig, _, _ := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&img.sigset)),
+		uintptr(unsafe.Pointer(&img.info)), 0, 8, 0, 0)
+	if sig == uintptr(syscall.SIGCHLD) && img.info.code == 0 && (img.info.pid == 0 || img.host) {
+		img.dirty = true
+	}
 }
 
 //go:norace

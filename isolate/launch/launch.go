@@ -148,6 +148,7 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 		flags |= unix.CLONE_NEWPID
 	}
 	proc, err := l.clone(p, named, from, flags, f.Init, false, func(img *image) {
+		img.host = !p.Namespaces.Has(isolate.PID)
 		img.record = reaper.Record{Magic: reaper.Magic, Version: reaper.Version, Size: uint32(reaper.Size),
 			Generation: generation, Count: uint32(len(p.Execs)), SetupStep: -1}
 	})
