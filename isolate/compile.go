@@ -103,6 +103,9 @@ func (c *compiler) safety() {
 	c.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
 	c.add(sigmask(1<<(uint(syscall.SIGCHLD)-1), "all but SIGCHLD unblocked"))
 	c.add(Step{Call: CallSetsid, Class: ClassSetsid})
+	// Not the manager's name: who kills that by name means the manager.
+	c.add(Step{Call: CallPrctl, Args: []Arg{Int(unix.PR_SET_NAME), Str(reaperName(c.spec.Unit))}, Class: ClassNamespace,
+		What: "named " + reaperName(c.spec.Unit)})
 	if !c.spec.Namespaces.Has(Mount) {
 		c.add(Step{Call: CallChdir, Args: []Arg{Str("/")}, Class: ClassChdir, What: "/"}) // holds no mount of the manager's
 	}
