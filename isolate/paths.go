@@ -75,7 +75,11 @@ func (c *compiler) rule(r PathRule, rules []PathRule) {
 			c.parents(r.Path)
 			c.add(mkdir(r.Path, 0o755))
 		}
-		c.add(optional(mountFS("tmpfs", r.Path, "tmpfs", tmpFlags, r.Options), r.Optional))
+		flags := uint64(tmpFlags)
+		if c.noExec(r.Path) {
+			flags |= unix.MS_NOEXEC
+		}
+		c.add(optional(mountFS("tmpfs", r.Path, "tmpfs", flags, r.Options), r.Optional))
 		c.made[r.Path] = true
 	case PathBind:
 		c.bind(r)
@@ -83,7 +87,7 @@ func (c *compiler) rule(r PathRule, rules []PathRule) {
 		if c.private(r.Path) && !c.uncovers(r.Path) {
 			return // it is the service's own already
 		}
-		c.place(c.original(r), r.Path, unix.MOUNT_ATTR_NODEV)
+		c.place(c.original(r), r.Path, unix.MOUNT_ATTR_NODEV|attrIf(c.noExec(r.Path), unix.MOUNT_ATTR_NOEXEC))
 	case PathReadOnly:
 		c.readOnly(r, rules)
 	case PathExec:
@@ -113,6 +117,17 @@ func (c *compiler) readOnly(r PathRule, rules []PathRule) {
 	}
 }
 
+// noExec reports whether the innermost rule about executing, above p, forbids it:
+// what is mounted at p must not lift that.
+func (c *compiler) noExec(p string) (forbidden bool) {
+	for _, r := range c.rules() {
+		if (r.Action == PathExec || r.Action == PathNoExec) && below(p, r.Path) {
+			forbidden = r.Action == PathNoExec
+		}
+	}
+	return forbidden
+}
+
 // uncovers reports whether p lies in what the template hides, and not in a
 // tmpfs that the unit asked for.
 func (c *compiler) uncovers(p string) bool {
@@ -122,7 +137,8 @@ func (c *compiler) uncovers(p string) bool {
 
 // bind makes a bind mount.
 func (c *compiler) bind(r PathRule) {
-	attrs := attrIf(!within(r.Path, "/dev"), unix.MOUNT_ATTR_NODEV) | attrIf(r.ReadOnly, unix.MOUNT_ATTR_RDONLY)
+	attrs := attrIf(!within(r.Path, "/dev"), unix.MOUNT_ATTR_NODEV) | attrIf(r.ReadOnly, unix.MOUNT_ATTR_RDONLY) |
+		attrIf(c.noExec(r.Path), unix.MOUNT_ATTR_NOEXEC)
 	if !r.SourceInside {
 		c.place(Opening{Desc: Desc("bind " + r.Path), Path: r.Source, Recursive: r.Recursive, Optional: r.Optional}, r.Path, attrs)
 		return
