@@ -44,7 +44,7 @@ func (c *Cgroups) Create(unit, slice string, number uint64, l Limits) (*Generati
 		err = g.limit(l, fresh)
 	}
 	if err == nil {
-		err = g.delegate(l.Delegate)
+		err = g.delegate(l)
 	}
 	if err == nil {
 		err = g.open()

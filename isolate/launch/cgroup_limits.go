@@ -58,7 +58,7 @@ type Delegate struct {
 type LimitError struct {
 	Key        string // "memory_max", of [resources]
 	Controller string // set: it is missing
-	Where      string // the cgroup that lacks it, or the file that was refused
+	Where      string // the cgroup that lacks it, or the directory, relative to the generation's, that refused
 	Err        error  // nil with Controller
 }
 
@@ -76,17 +76,13 @@ func (e *LimitError) Unwrap() error { return e.Err }
 
 // limit sets l in the generation's directories.
 func (g *Generation) limit(l Limits, fresh bool) error {
-	settings, err := l.settings()
-	if err != nil {
-		return g.missed(l, err)
-	}
 	if err := g.enable(l); err != nil {
 		return err
 	}
 	if !fresh {
 		g.resetUnit()
 	}
-	for _, s := range settings {
+	for _, s := range l.settings() {
 		if err := g.set(s); err != nil && !(s.implicit && err.Controller != "") {
 			if err := g.missed(l, err); err != nil {
 				return err
@@ -141,6 +137,9 @@ func (g *Generation) set(s setting) *LimitError {
 	if !slices.Contains(g.cgroups.enabled, s.controller) {
 		return &LimitError{Key: s.key, Controller: s.controller, Where: g.cgroups.abs(g.cgroups.root)}
 	}
+	if s.err != nil {
+		return &LimitError{Key: s.key, Err: s.err}
+	}
 	for _, part := range s.parts {
 		if err := g.apply(part, s); err != nil {
 			return &LimitError{Key: s.key, Where: part, Err: err}
@@ -191,13 +190,17 @@ func (g *Generation) resetUnit() {
 
 // delegate hands the payload's cgroup over: those files whose owner may then
 // manage what is below it, but not its own limits (/sys/kernel/cgroup/delegate).
-func (g *Generation) delegate(d Delegate) error {
+func (g *Generation) delegate(l Limits) error {
+	d := l.Delegate
 	if !d.Enabled {
 		return nil
 	}
 	for _, c := range d.Controllers {
 		if !slices.Contains(g.cgroups.enabled, c) {
-			return fmt.Errorf("%s: %w", g.Unit, &LimitError{Key: "delegate", Controller: c, Where: g.cgroups.abs(g.cgroups.root)})
+			err := &LimitError{Key: "delegate", Controller: c, Where: g.cgroups.abs(g.cgroups.root)}
+			if err := g.missed(l, err); err != nil {
+				return err
+			}
 		}
 	}
 	files := []string{"", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control"}

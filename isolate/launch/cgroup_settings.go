@@ -22,6 +22,7 @@ type setting struct {
 	value      string
 	weight     uint64 // of io.weight
 	implicit   bool   // nobody asked for it
+	err        error  // why it cannot be written at all
 }
 
 // Maxima are the payload's alone: the reaper is neither limited nor killed by
@@ -35,7 +36,7 @@ var (
 
 // settings gives what is to be written, in order. Only io devices are looked
 // up on the host.
-func (l *Limits) settings() ([]setting, error) {
+func (l *Limits) settings() []setting {
 	list := l.memory()
 	if l.TasksMax != nil {
 		s := setting{key: "tasks_max", controller: "pids", parts: onMain, implicit: l.TasksMaxDefault}
@@ -56,8 +57,7 @@ func (l *Limits) settings() ([]setting, error) {
 		list = append(list, setting{key: "io_weight", controller: "io", parts: onUnit, file: "io.weight",
 			value: "default " + strconv.FormatUint(l.IOWeight, 10), weight: l.IOWeight})
 	}
-	io, err := ioSettings(l.IOMax)
-	return append(list, io...), err
+	return append(list, ioSettings(l.IOMax)...)
 }
 
 func (l *Limits) memory() (list []setting) {
@@ -126,7 +126,7 @@ func cpuMax(quota, period uint64) cgroup2.CPUMax {
 }
 
 // ioSettings gives one setting a limit: the key to name in an error differs.
-func ioSettings(list []IOMax) (out []setting, err error) {
+func ioSettings(list []IOMax) (out []setting) {
 	for _, m := range list {
 		for _, l := range []struct {
 			key   string
@@ -139,11 +139,8 @@ func ioSettings(list []IOMax) (out []setting, err error) {
 			if l.value == nil {
 				continue
 			}
-			major, minor, derr := blockDevice(m.Device)
-			if derr != nil {
-				return out, &LimitError{Key: l.key, Where: m.Device, Err: derr}
-			}
-			s := setting{key: l.key, controller: "io", parts: onMain}
+			major, minor, err := blockDevice(m.Device)
+			s := setting{key: l.key, controller: "io", parts: onMain, err: err}
 			if *l.value == Unlimited {
 				s.file, s.value = "io.max", fmt.Sprintf("%d:%d %s=max", major, minor, l.kind)
 			} else {
@@ -152,7 +149,7 @@ func ioSettings(list []IOMax) (out []setting, err error) {
 			out = append(out, s)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // blockDevice finds the whole disk that device names: the kernel limits no
@@ -198,7 +195,8 @@ func formatMax(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// readMax reads a limit: Unlimited for "max", 0 if there is no such file.
+// readMax reads a file of one number: Unlimited for "max", 0 if there is no such
+// file.
 func readMax(path string) uint64 {
 	s, err := readTrimmed(path)
 	if err != nil {

@@ -158,8 +158,12 @@ func TestLimitErrors(t *testing.T) {
 	if !errors.As(err, &le) || le.Key != "io_read_iops_max" {
 		t.Errorf("a path without a device: %v", err)
 	}
+	err = g.limit(Limits{IOMax: []IOMax{{Device: "/proc", ReadIOPS: ptr(5)}}, CPUWeight: 7, BestEffort: true}, true)
+	if err != nil || len(g.Warnings) != 1 || written(t, g)["web/cpu.weight"] != "7" {
+		t.Errorf("with best effort: %v, warnings %q, written %v", err, g.Warnings, written(t, g))
+	}
 	g.cgroups.enabled = []string{"pids"}
-	err = g.delegate(Delegate{Enabled: true, Controllers: []string{"memory"}})
+	err = g.delegate(Limits{Delegate: Delegate{Enabled: true, Controllers: []string{"memory"}}})
 	if !errors.As(err, &le) || le.Controller != "memory" {
 		t.Errorf("delegating what there is not: %v", err)
 	}
@@ -238,6 +242,29 @@ func TestEnable(t *testing.T) {
 		}
 		if got, _ := readTrimmed(dir + "/cgroup.subtree_control"); got != tt.want {
 			t.Errorf("%s: wrote %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// The service gets what it needs to manage cgroups of its own, and not its
+// limits.
+func TestDelegate(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("giving files away needs root")
+	}
+	g := fakeTree(t, "")
+	writeFile(g.leaf("main"), "cgroup.procs", "")
+	l := Limits{MemoryMax: ptr(4096), Delegate: Delegate{Enabled: true, UID: 1234, GID: 1235}}
+	if err := g.limit(l, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.delegate(l); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]uint32{"": 1234, "/cgroup.procs": 1234, "/cgroup.subtree_control": 1234, "/memory.max": 0, "/..": 0} {
+		var st unix.Stat_t
+		if err := unix.Stat(g.leaf("main")+file, &st); err != nil || st.Uid != want {
+			t.Errorf("main%s belongs to %d, %v, want %d", file, st.Uid, err, want)
 		}
 	}
 }

@@ -25,21 +25,23 @@ func (g *Generation) Stat() (Stat, error) {
 	if err != nil {
 		return Stat{}, err
 	}
-	m, err := manager.StatFiltered(cgroup2.StatPids | cgroup2.StatCPU | cgroup2.StatMemory | cgroup2.StatIO)
+	m, err := manager.StatFiltered(cgroup2.StatPids | cgroup2.StatCPU | cgroup2.StatIO)
 	if isGone(err) {
 		return Stat{}, nil
 	}
 	if err != nil {
 		return Stat{}, fmt.Errorf("%s: cannot read what the cgroup uses: %w", g.Unit, err)
 	}
-	s := Stat{Tasks: m.Pids.GetCurrent(), TasksMax: m.Pids.GetLimit(), CPUNsec: m.CPU.GetUsageUsec() * 1000,
-		Memory: m.Memory.GetUsage(), MemoryPeak: m.Memory.GetMaxUsage(), MemoryMax: m.Memory.GetUsageLimit()}
+	s := Stat{Tasks: m.Pids.GetCurrent(), TasksMax: m.Pids.GetLimit(), CPUNsec: m.CPU.GetUsageUsec() * 1000}
 	for _, e := range m.Io.GetUsage() {
 		s.IORead, s.IOWrite = s.IORead+e.GetRbytes(), s.IOWrite+e.GetWbytes()
 	}
-	s.MemoryHigh = readMax(g.leaf("main") + "/memory.high")
-	if s.TasksMax == 0 && !exists(g.leaf("main")+"/pids.max") {
-		threads, err := idsBelow(g.leaf("main"), "cgroup.threads")
+	// The library would read memory.stat as well, which is long and slow.
+	main := g.leaf("main")
+	s.Memory, s.MemoryPeak = readMax(main+"/memory.current"), readMax(main+"/memory.peak")
+	s.MemoryMax, s.MemoryHigh = readMax(main+"/memory.max"), readMax(main+"/memory.high")
+	if s.TasksMax == 0 && !exists(main+"/pids.max") {
+		threads, err := idsBelow(main, "cgroup.threads")
 		if err != nil {
 			return s, fmt.Errorf("%s: %w", g.Unit, err)
 		}
