@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// fork is a bare fork(2): the child must not return.
+func fork() (pid uintptr, err error) {
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return pid, nil
+}
+
+func leave(code uintptr) {
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, code, 0, 0)
+	}
+}
+
+// zombies makes children that it never waits for. They become PID 1's all at
+// once when this process ends.
+func zombies(args []string) error {
+	for range number(args[0]) {
+		pid, err := fork()
+		if err != nil {
+			return err
+		}
+		if pid == 0 {
+			leave(0)
+		}
+	}
+	fmt.Println("zombies:", args[0])
+	os.Exit(number(args[1]))
+	return nil
+}
+
+// orphans makes children whose children are PID 1's from the beginning.
+func orphans(args []string) error {
+	for range number(args[0]) {
+		pid, err := fork()
+		if err != nil {
+			return err
+		}
+		if pid == 0 {
+			syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+			leave(0) // both
+		}
+		if _, err := unix.Wait4(int(pid), nil, 0, nil); err != nil {
+			return err
+		}
+	}
+	fmt.Println("orphans:", args[0])
+	return wait()
+}
+
+// attack tries what would make the supervision of this service its own.
+func attack([]string) error {
+	report := func(what string, err error) {
+		if err == nil {
+			fmt.Println(what, "WORKED")
+		} else {
+			fmt.Println(what, "refused:", err)
+		}
+	}
+	report("ptrace", unix.PtraceAttach(1))
+	report("seize", unix.PtraceSeize(1))
+	for _, name := range []string{"mem", "exe", "environ", "maps", "fd/3", "root/etc", "cwd/etc"} {
+		f, err := os.Open("/proc/1/" + name)
+		if err == nil {
+			_, err = f.Stat()
+			f.Close()
+		}
+		report("/proc/1/"+name, err)
+	}
+	pidfd, err := unix.PidfdOpen(1, 0)
+	if err != nil {
+		return err
+	}
+	for fd := range 32 {
+		_, err = unix.PidfdGetfd(pidfd, fd, 0)
+		if err != unix.EBADF {
+			break
+		}
+	}
+	report("pidfd_getfd", err)
+	_, err = unix.ProcessVMReadv(1, []unix.Iovec{{Base: new(byte), Len: 1}}, []unix.RemoteIovec{{Base: 0x400000, Len: 1}}, 0)
+	report("process_vm_readv", err)
+	report("kill", killed())
+	return wait()
+}
+
+// killed sends PID 1 what it could die of, and reports whether it did: the
+// kernel takes the signal and drops it.
+func killed() error {
+	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGSEGV, unix.SIGTERM, unix.SIGSTOP} {
+		if err := unix.Kill(1, sig); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("still here")
+}
+
+// sigspam queues signals for PID 1, each a real-time one with a value, which the
+// kernel must keep if the receiver blocks it.
+func sigspam(args []string) error {
+	info := struct {
+		Signo, Errno, Code int32
+		_                  int32
+		PID, UID           int32
+		rest               [104]byte
+	}{Code: -1, PID: int32(os.Getpid())} // SI_QUEUE
+	for i := range number(args[0]) {
+		sig := 34 + i%30
+		info.Signo = int32(sig)
+		_, _, errno := unix.Syscall(unix.SYS_RT_SIGQUEUEINFO, 1, uintptr(sig), uintptr(unsafe.Pointer(&info)))
+		if errno != 0 {
+			return fmt.Errorf("after %d signals: %w", i, errno)
+		}
+	}
+	fmt.Println("signals:", args[0])
+	return wait()
+}

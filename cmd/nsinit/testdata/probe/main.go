@@ -1,0 +1,201 @@
+// Command probe is the service that the tests run: one behaviour of a daemon a
+// mode, the bad ones included.
+//
+//	probe run                    say "ready", wait for SIGTERM, say "stopping", exit 0
+//	probe exit CODE [DELAY]      exit
+//	probe signal NAME [DELAY]    end by a signal
+//	probe notify DELAY LINE...   send the lines to the notify socket after DELAY, then as run
+//	probe hell                   send what no service should to the notify socket, then READY=1
+//	probe mainpid                start a child, name it as main, end when the child has
+//	probe watchdog N             be ready, send N pings, then hang
+//	probe stubborn               as run, and ignore SIGTERM
+//	probe escape                 leave a process in another session that ignores SIGTERM
+//	probe zombies N CODE         collect N zombies, then exit
+//	probe orphans N              orphan N processes, each of which ends at once, then as run
+//	probe lines N [DELAY]        print the numbers 1 to N, DELAY apart, then as run
+//	probe seq                    print a number every millisecond
+//	probe http ADDRESS           serve "hello" there
+//	probe get URL                print what URL answers
+//	probe where                  print host name, pid and namespaces, then as run
+//	probe descriptors            print what is open, then as run
+//	probe attack                 try to get at PID 1, print how each attempt ended
+//	probe sigspam N              queue N signals for PID 1
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	modes := map[string]func(args []string) error{
+		"run": func([]string) error { return wait() }, "exit": exit, "signal": endBySignal, "stubborn": stubborn,
+		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
+		"escape": escape, "zombies": zombies, "orphans": orphans,
+		"lines": lines, "seq": sequence, "http": serve, "get": get, "where": where, "descriptors": descriptors,
+		"attack": attack, "sigspam": sigspam,
+	}
+	args := append(os.Args[1:], "", "", "") // every mode may look at three
+	mode := modes[args[0]]
+	if mode == nil {
+		fmt.Fprintf(os.Stderr, "probe: no mode %q\n", args[0])
+		os.Exit(2)
+	}
+	if err := mode(args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "probe: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// wait is what a daemon does when all is well.
+func wait() error {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	fmt.Println("ready")
+	for sig := range told {
+		if sig == syscall.SIGHUP {
+			fmt.Println("reloaded")
+			continue
+		}
+		fmt.Println("stopping")
+		return nil
+	}
+	return nil
+}
+
+func pause(text string) {
+	d, err := time.ParseDuration(text)
+	if err == nil {
+		time.Sleep(d)
+	}
+}
+
+// number reads a count; the tests write it, so that anything else is 0.
+func number(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
+func exit(args []string) error {
+	pause(args[1])
+	fmt.Println("exiting", args[0])
+	os.Exit(number(args[0]))
+	return nil
+}
+
+func endBySignal(args []string) error {
+	pause(args[1])
+	signal.Reset()
+	if err := unix.Kill(os.Getpid(), unix.SignalNum(args[0])); err != nil {
+		return err
+	}
+	select {}
+}
+
+func stubborn([]string) error {
+	signal.Ignore(syscall.SIGTERM)
+	fmt.Println("ready")
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// escape leaves a process whose parent is gone, in a session of its own.
+func escape(args []string) error {
+	if args[0] == "child" {
+		cmd := exec.Command(os.Args[0], "stubborn")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		fmt.Println("escaped", cmd.Process.Pid)
+		return nil
+	}
+	cmd := exec.Command(os.Args[0], "escape", "child")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	return wait()
+}
+
+func lines(args []string) error {
+	for i := range number(args[0]) {
+		fmt.Println(i + 1)
+		pause(args[1])
+	}
+	return wait()
+}
+
+// sequence makes one write(2) a line.
+func sequence([]string) error {
+	for i, tick := 1, time.NewTicker(time.Millisecond); ; i++ {
+		if _, err := os.Stdout.WriteString(strconv.Itoa(i) + "\n"); err != nil {
+			return err
+		}
+		<-tick.C
+	}
+}
+
+func serve(args []string) error {
+	fmt.Println("listening on", args[0])
+	return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
+}
+
+func get(args []string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get(args[0])
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(os.Stdout, answer.Body)
+	return err
+}
+
+func where([]string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("hostname=%s pid=%d uid=%d\n", host, os.Getpid(), os.Getuid())
+	for _, kind := range []string{"mnt", "pid", "net", "ipc", "uts", "cgroup"} {
+		link, err := os.Readlink("/proc/self/ns/" + kind)
+		if err != nil {
+			return err
+		}
+		fmt.Println(link)
+	}
+	return wait()
+}
+
+func descriptors([]string) error {
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	own := strconv.Itoa(int(dir.Fd()))
+	dir.Close()
+	for _, name := range names {
+		target, err := os.Readlink("/proc/self/fd/" + name)
+		if name != own && err == nil && !strings.HasPrefix(target, "anon_inode:[event") { // Go's own poller
+			fmt.Println("open", name, strings.TrimRight(target, "0123456789[]"))
+		}
+	}
+	return wait()
+}
