@@ -39,10 +39,10 @@ func openNamespace(path string) (int, error) {
 	return fd, nil
 }
 
-// create makes a network namespace, has its loopback interface up, and pins it
-// at path.
-func create(path string) (fd int, err error) {
-	onSpareThread(func() { fd, err = createHere(path) })
+// create makes a network namespace whose loopback interface is up. The
+// descriptor keeps it.
+func create() (fd int, err error) {
+	onSpareThread(func() { fd, err = createHere() })
 	return fd, err
 }
 
@@ -65,21 +65,16 @@ func onSpareThread(f func()) {
 	<-done
 }
 
-// createHere moves the calling thread to a new namespace and pins that.
-func createHere(path string) (fd int, err error) {
+// createHere moves the calling thread to a new namespace and opens that.
+func createHere() (fd int, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return -1, fmt.Errorf("cannot make a network namespace: %w%s", os.NewSyscallError("unshare", err), unshareHint(err))
 	}
 	if err := loopbackUp(); err != nil {
 		return -1, err
 	}
-	const own = "/proc/thread-self/ns/net"
-	if fd, err = openNamespace(own); err != nil {
+	if fd, err = openNamespace("/proc/thread-self/ns/net"); err != nil {
 		return -1, fmt.Errorf("cannot open the new network namespace: %w", err)
-	}
-	if err := pin(own, path); err != nil {
-		unix.Close(fd)
-		return -1, err
 	}
 	return fd, nil
 }
@@ -109,14 +104,14 @@ func loopbackUp() error {
 	return nil
 }
 
-// pin binds the namespace at from on the file path.
-func pin(from, path string) error {
+// pin binds the namespace that fd has open on the file path.
+func pin(fd int, path string) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o400)
 	if err != nil {
 		return fmt.Errorf("cannot pin the network namespace: %w", err)
 	}
 	f.Close()
-	if err := unix.Mount(from, path, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", fd), path, "", unix.MS_BIND, ""); err != nil {
 		os.Remove(path)
 		return fmt.Errorf("cannot pin the network namespace at %s: %w", path, os.NewSyscallError("mount", err))
 	}

@@ -19,7 +19,8 @@ import (
 // <runtime directory>/netns/<unit> in the mount namespace of the caller. They
 // are the state; a new manager finds them there. Safe for concurrent use.
 type Namespaces struct {
-	dir string
+	dir   string
+	ready *pool
 
 	mu    sync.Mutex
 	units map[string]*sync.Mutex // one at a time for each unit; held with mu free
@@ -29,7 +30,7 @@ type Namespaces struct {
 // pins reach no other mount namespace, where they would keep namespaces alive
 // that were dropped (mount_namespaces(7)). It is made only if it is not there.
 func Open(runtimeDir string) (*Namespaces, error) {
-	n := &Namespaces{dir: filepath.Join(runtimeDir, "netns"), units: map[string]*sync.Mutex{}}
+	n := &Namespaces{dir: filepath.Join(runtimeDir, "netns"), ready: newPool(), units: map[string]*sync.Mutex{}}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of network namespaces: %w", err)
 	}
@@ -56,8 +57,11 @@ func (n *Namespaces) Private(unit string) (fd int, err error) {
 	if fd, err = n.open(unit); !errors.Is(err, os.ErrNotExist) {
 		return fd, err
 	}
-	pin := n.pin(unit)
-	if fd, err = create(pin); err != nil {
+	if fd, err = n.ready.take(); err != nil {
+		return -1, fmt.Errorf("%s: %w", unit, err)
+	}
+	if err := pin(fd, n.pin(unit)); err != nil {
+		unix.Close(fd)
 		return -1, fmt.Errorf("%s: %w", unit, err)
 	}
 	return fd, nil
@@ -114,6 +118,7 @@ func (n *Namespaces) Prune(keep func(unit string) bool) error {
 // Close ends the use of n. With removeAll every namespace is dropped and the
 // directory removed; without, all stays for the next manager.
 func (n *Namespaces) Close(removeAll bool) error {
+	n.ready.close()
 	if !removeAll {
 		return nil
 	}
