@@ -363,3 +363,17 @@ func TestFindProgram(t *testing.T) {
 		}
 	}
 }
+
+// A fresh directory of the service as a source is its own, not the machine's.
+func TestOwnDirectoryAsSource(t *testing.T) {
+	service, err := start(t, minimal+"[filesystem]\nbind_paths = \"/tmp:/mnt\"", isolate.OldestHost())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range service.Spec.Paths {
+		if r.Path == "/mnt" && r.SourceInside && r.Source == "/tmp" {
+			return
+		}
+	}
+	t.Errorf("%+v", service.Spec.Paths)
+}

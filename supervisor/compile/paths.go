@@ -80,21 +80,21 @@ func (c *compiler) isOwnDirectory(p string) bool {
 }
 
 // bind compiles an entry of bind_paths. Sources are the host's; those that
-// would be the service's own fresh directories cannot be opened before they
-// exist.
+// are the service's own fresh directories are bound inside, where they exist.
 func (c *compiler) bind(key string, b unit.Bind, readOnly bool) (isolate.PathRule, error) {
-	f := &c.unit.Filesystem
+	f, inside := &c.unit.Filesystem, false
 	for _, fresh := range []struct {
 		dir string
 		own bool
 	}{{"/tmp", f.PrivateTmp}, {"/var/tmp", f.PrivateTmp}, {"/dev/pts", f.PrivateDevices}, {"/dev/log", f.PrivateDevices}} {
-		if fresh.own && within(b.Source, fresh.dir) {
+		if fresh.own && b.Source != fresh.dir && within(b.Source, fresh.dir) {
 			return isolate.PathRule{}, c.fail(key, isolate.ClassNamespace,
-				"bind source %s is in the service's own %s, which begins empty; this is not supported yet", b.Source, fresh.dir)
+				"bind source %s is in the service's own %s, which begins empty; bind %[2]s itself", b.Source, fresh.dir)
 		}
+		inside = inside || fresh.own && b.Source == fresh.dir
 	}
-	return isolate.PathRule{Action: isolate.PathBind, Path: b.Destination, Source: b.Source, Recursive: b.Recursive,
-		ReadOnly: readOnly, Optional: b.Optional}, nil
+	return isolate.PathRule{Action: isolate.PathBind, Path: b.Destination, Source: b.Source, SourceInside: inside,
+		Recursive: b.Recursive, ReadOnly: readOnly, Optional: b.Optional}, nil
 }
 
 // tmpfs compiles an entry of temporary_file_system. Options of mount(8) become
