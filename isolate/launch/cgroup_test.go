@@ -257,8 +257,8 @@ func TestCreateConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range uint64(8) {
 		wg.Go(func() {
-			for n := range uint64(20) {
-				g, err := c.Create("web", "front", i*100+n, Limits{})
+			for n := range uint64(100) {
+				g, err := c.Create("web", "front", i*1000+n, Limits{})
 				if err != nil {
 					t.Error(err)
 					return
