@@ -249,6 +249,16 @@ func TestRecordTruncated(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
+	// A manager that finds it damaged asks for it.
+	if err := s.record.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.proc.Signal(syscall.SIGCHLD); err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := s.await(func(*reaper.Record) bool { return true }).Main(); !ok || m.State != reaper.Executed {
+		t.Errorf("%+v", m)
+	}
 	if err := syscall.Kill(hostPID(t, s), 0); err != nil {
 		t.Error("the service is gone:", err)
 	}
