@@ -16,6 +16,9 @@ func (c *compiler) exec(e Exec, first bool) ExecProgram {
 	x.session()
 	x.stdio()
 	x.cgroup(c.spec, first)
+	if e.Privileged && e.Kind != ExecCommand && c.prog.Namespaces.Has(Mount) {
+		x.writableTree()
+	}
 	x.scheduling()
 	x.limits()
 	x.privileges()
@@ -104,6 +107,13 @@ func (x *execCompiler) cgroup(s Spec, first bool) {
 	m := mountFS("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, "")
 	m.Class = ClassCgroup
 	x.add(m)
+}
+
+// writableTree lifts the read-only tree from a '+' command, in a mount namespace
+// of its own: the service's stays as it is. (nsctl exec stays in that of the service.)
+func (x *execCompiler) writableTree() {
+	x.add(Step{Call: CallUnshare, Args: []Arg{Int(unix.CLONE_NEWNS)}, Class: ClassNamespace, What: "[mount]"},
+		setattr("/", 0, unix.MOUNT_ATTR_RDONLY, true))
 }
 
 // scheduling applies what differs from the manager's.

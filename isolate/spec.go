@@ -200,7 +200,7 @@ type Exec struct {
 
 	IgnoreFailure bool      // the '-' prefix
 	Success       StatusSet // exit statuses and signals that count as success
-	Privileged    bool      // the '+' prefix; Cred holds what follows from it
+	Privileged    bool      // the '+' prefix: the tree is writable to it; Cred holds what else follows from it
 
 	Cred     Credentials
 	Rlimits  []Rlimit

@@ -382,3 +382,24 @@ func statusField(t *testing.T, pid int, name string) string {
 	line, _, _ := strings.Cut(rest, "\n")
 	return strings.TrimSpace(line)
 }
+
+// A '+' command may write where its service may not.
+func TestPrivilegedCommandWrites(t *testing.T) {
+	host := t.TempDir()
+	spec := strict("exit", "0")
+	spec.Tree.PrivateTmp = false
+	sh := func(kind isolate.ExecKind, script string) isolate.Exec {
+		e := probeExec(kind)
+		e.Path, e.Argv = "/bin/sh", []string{"sh", "-c", script, host}
+		return e
+	}
+	pre := sh(isolate.ExecStartPre, "echo prepared >$0/by-pre")
+	pre.Privileged, pre.Cred = true, isolate.Credentials{KeepAll: true}
+	spec.Execs = []isolate.Exec{pre, sh(isolate.ExecStart, "cat $0/by-pre; if touch $0/by-main; then exit 1; fi 2>/dev/null")}
+	if out := runProbe(t, spec); !strings.HasPrefix(out, "prepared\n") {
+		t.Errorf("main printed %q", out)
+	}
+	if _, err := os.Stat(host + "/by-main"); err == nil {
+		t.Error("the service wrote to the host")
+	}
+}
