@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/reaper"
 )
 
@@ -248,6 +250,45 @@ func TestWorkingDirectoryStaysInside(t *testing.T) {
 				t.Errorf("the service began in %s", out)
 			}
 		})
+	}
+}
+
+// The descriptor of the cgroup's directory leads out of the tree; only the last
+// check before execve keeps a service from beginning there.
+func TestUnreachableDirectoryIsRefused(t *testing.T) {
+	const cgroupFD = "/proc/self/fd/19"
+	spec := strict("look")
+	spec.Execs[0].Dir = cgroupFD
+	s := launchSpec(t, spec)
+	r := s.finishFailed()
+	if err := launch.ProgramError(s.prog, r, 0); err.Errno != syscall.EXDEV || err.Class != isolate.ClassChdir {
+		t.Error(err)
+	}
+	t.Run("seen to fail without the check", func(t *testing.T) {
+		var got sight
+		if err := json.Unmarshal([]byte(runProbe(t, spec, without("getcwd"))), &got); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(got.Cwd, "/") {
+			t.Errorf("the service began in %q", got.Cwd)
+		}
+	})
+}
+
+// Without a cgroup namespace the service sees the host's cgroups, and changes none.
+func TestHostCgroupsAreReadOnly(t *testing.T) {
+	spec := strict("look")
+	spec.Namespaces &^= isolate.Cgroup
+	spec.Cgroup = isolate.CgroupHost
+	s := see(t, spec)
+	if !slices.ContainsFunc(s.Mounts, func(l string) bool {
+		f := strings.Fields(l)
+		return f[4] == "/sys/fs/cgroup" && strings.HasPrefix(f[5], "ro,") && strings.Contains(l, " - cgroup2 ")
+	}) {
+		t.Error(strings.Join(s.Mounts, "\n"))
+	}
+	if slices.ContainsFunc(s.Writable, func(p string) bool { return strings.HasPrefix(p, "/sys/") }) {
+		t.Error(s.Writable)
 	}
 }
 
