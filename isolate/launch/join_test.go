@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,7 +108,7 @@ func TestJoin(t *testing.T) {
 			t.Error(got.FDs)
 		}
 	})
-	t.Run("is out of reach while it joins", func(t *testing.T) {
+	t.Run("cannot reach the reaper", func(t *testing.T) {
 		if d := joinOutput(t, s, joinExec("attack")); !strings.Contains(d, "E") || strings.Contains(d, "<nil>") {
 			t.Error(d)
 		}
@@ -160,15 +161,44 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// The steps of the joiner before it enters keep it out of reach (dumpable 0
-// from its first step): seen in its program.
+// A command that has the service's own capabilities already, and the manager's
+// memory and descriptors still, is out of reach of the service until its execve.
 func TestJoinIsNotTraceable(t *testing.T) {
-	p, err := isolate.CompileJoin(isolate.JoinSpec{Unit: "t", Namespaces: isolate.Mount | isolate.PID, Exec: joinExec("look")}, isolate.OldestHost())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.Setup[0].What != "no dump" || p.Setup[1].Call != isolate.CallSetns {
-		t.Error(p.Listing())
+	for _, c := range []struct {
+		name     string
+		sabotage func(*isolate.Program)
+		refused  bool
+	}{
+		{"default", func(*isolate.Program) {}, true},
+		{"seen to fail without", without("no dump"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			visible := strict("hunt")
+			visible.Proc.HidePID = ""
+			s := launchSpec(t, visible)
+			s.line()
+			p := compileJoin(t, s, joinExec("exit", "0"))
+			c.sabotage(p)
+			steps := p.Execs[0].Steps
+			wait := isolate.Step{Call: isolate.CallOpen, Args: []isolate.Arg{isolate.Int(^uint64(99)), isolate.Str(gate), isolate.Int(0)}}
+			p.Execs[0].Steps = slices.Insert(steps, len(steps)-2, wait)
+			joined, err := joinProgram(t, s, p, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := joined.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			var got map[string]string
+			if err := json.Unmarshal([]byte(s.line()), &got); err != nil {
+				t.Fatal(err)
+			}
+			for what, e := range got {
+				if refused := e == "EPERM" || e == "EACCES"; refused != c.refused {
+					t.Errorf("%s: %s", what, e)
+				}
+			}
+		})
 	}
 }
 

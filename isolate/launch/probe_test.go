@@ -32,7 +32,9 @@ func probe(args []string) int {
 	case "echo":
 		fmt.Println(strings.Join(args[1:], " "))
 	case "attack":
-		attack()
+		attack(1)
+	case "hunt":
+		hunt()
 	case "queue":
 		n, _ := strconv.Atoi(args[1])
 		queue(n)
@@ -167,32 +169,51 @@ func writable(roots ...string) (found []string) {
 	return found
 }
 
-// attack tries to get hold of PID 1 and prints the errors by name; nil is a success.
-func attack() {
+// attack tries to get hold of a process and prints the errors by name; nil is a success.
+func attack(pid int) {
 	runtime.LockOSThread()
-	out := map[string]string{}
-	out["ptrace"] = errText(syscall.PtraceAttach(1))
+	out, dir := map[string]string{}, "/proc/"+strconv.Itoa(pid)
+	out["ptrace"] = errText(syscall.PtraceAttach(pid))
 	if out["ptrace"] == "<nil>" {
-		unix.Wait4(1, nil, unix.WALL, nil) // for its stop
-		syscall.PtraceDetach(1)
+		unix.Wait4(pid, nil, unix.WALL, nil) // for its stop
+		syscall.PtraceDetach(pid)
 	}
-	f, err := os.OpenFile("/proc/1/mem", os.O_RDWR, 0)
+	f, err := os.OpenFile(dir+"/mem", os.O_RDWR, 0)
 	out["mem"] = errText(err)
 	f.Close()
-	fd, err := unix.Open("/proc/1/exe", unix.O_RDONLY, 0)
+	fd, err := unix.Open(dir+"/exe", unix.O_RDONLY, 0)
 	out["exe"] = errText(err)
 	unix.Close(fd)
-	pidfd, err := unix.PidfdOpen(1, 0)
+	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err == nil {
 		fd, err = unix.PidfdGetfd(pidfd, 3, 0)
 		unix.Close(fd)
 	}
 	out["pidfd_getfd"] = errText(err)
-	_, err = os.Readlink("/proc/1/fd/3")
+	_, err = os.Readlink(dir + "/fd/3")
 	out["fd"] = errText(err)
-	_, err = os.Stat("/proc/1/root/etc")
+	_, err = os.Stat(dir + "/root/etc")
 	out["root"] = errText(err)
 	json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// gate is where a command waits between its clone and its execve.
+const gate = "/run/gate"
+
+// hunt attacks the first process that comes, and opens the gate for it.
+func hunt() {
+	unix.Mkfifo(gate, 0o600)
+	fmt.Println("ready")
+	for {
+		entries, _ := os.ReadDir("/proc")
+		for _, e := range entries {
+			if pid, err := strconv.Atoi(e.Name()); err == nil && pid > 1 && pid != os.Getpid() {
+				attack(pid)
+				os.WriteFile(gate, nil, 0)
+				return
+			}
+		}
+	}
 }
 
 // queue sends n signals to PID 1 with rt_sigqueueinfo(2), and says when it is done.
