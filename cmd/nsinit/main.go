@@ -1,0 +1,112 @@
+// Command nsinit is the service manager of one instance, in the foreground.
+//
+//	nsinit [--instance NAME] [--unit-path DIR[:DIR...]] [--runtime-dir DIR] [--log-dir DIR]
+//
+// SIGTERM and SIGINT stop every service in order and then the manager; SIGHUP
+// reads the unit files again; SIGKILL stops nothing but the manager, and the
+// next one takes the services over.
+//
+// Go would keep files of the cgroup open to follow its CPU limit:
+//
+//go:debug updatemaxprocs=0
+//go:debug containermaxprocs=0
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/rs/zerolog"
+
+	"github.com/nsinit/nsinit/supervisor"
+)
+
+// version is set by the build: -ldflags "-X main.version=1.2.3".
+var version = "devel"
+
+func main() {
+	cfg, err := parse(os.Args[1:])
+	if err == nil {
+		err = run(cfg)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nsinit:", err)
+		os.Exit(1)
+	}
+}
+
+// parse reads the command line.
+func parse(args []string) (supervisor.Config, error) {
+	f := flag.NewFlagSet("nsinit", flag.ExitOnError)
+	instance := f.String("instance", "nsinit", "`name` of the instance: names /run/NAME, /var/log/NAME, /etc/NAME and the cgroup")
+	unitPath := f.String("unit-path", "", "`directories` of unit files, separated by colons, instead of the instance's")
+	runtimeDir := f.String("runtime-dir", "", "`directory` of sockets, records and state (on a tmpfs), instead of /run/NAME")
+	logDir := f.String("log-dir", "", "`directory` of logs, instead of /var/log/NAME")
+	target := f.String("unit", "default", "`unit` that the first start aims at")
+	debug := f.Bool("debug", false, "log more")
+	showVersion := f.Bool("version", false, "print the version and exit")
+	f.Parse(args) // ExitOnError
+	if *showVersion {
+		fmt.Println("nsinit", version)
+		os.Exit(0)
+	}
+	if f.NArg() > 0 {
+		return supervisor.Config{}, fmt.Errorf("unexpected argument %q; see nsinit --help", f.Arg(0))
+	}
+	cfg := supervisor.DefaultConfig(*instance)
+	cfg.Version, cfg.Target = version, *target
+	if *unitPath != "" {
+		cfg.UnitPath = filepath.SplitList(*unitPath)
+	}
+	for dir, p := range map[string]*string{*runtimeDir: &cfg.RuntimeDir, *logDir: &cfg.LogDir} {
+		if dir != "" {
+			abs, err := filepath.Abs(dir)
+			if err != nil {
+				return cfg, err
+			}
+			*p = abs
+		}
+	}
+	cfg.Logger = logger(*debug)
+	return cfg, nil
+}
+
+// logger writes for people on a terminal, and JSON otherwise.
+func logger(debug bool) zerolog.Logger {
+	level := zerolog.InfoLevel
+	if debug {
+		level = zerolog.DebugLevel
+	}
+	out := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, TimeFormat: "15:04:05"}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// run serves until a signal asks for the end.
+func run(cfg supervisor.Config) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	m, err := supervisor.New(cfg)
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range hup {
+			m.Reload()
+		}
+	}()
+	err = m.Run(ctx, func() { daemon.SdNotify(false, daemon.SdNotifyReady) })
+	signal.Stop(hup)
+	close(hup)
+	<-done
+	return err
+}
