@@ -197,17 +197,26 @@ func attack(pid int) {
 	json.NewEncoder(os.Stdout).Encode(out)
 }
 
+// permitted reads the capabilities of a process.
+func permitted(pid string) string {
+	b, _ := os.ReadFile("/proc/" + pid + "/status")
+	_, rest, _ := strings.Cut(string(b), "\nCapPrm:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return line
+}
+
 // gate is where a command waits between its clone and its execve.
 const gate = "/run/gate"
 
-// hunt attacks the first process that comes, and opens the gate for it.
+// hunt attacks the first process that comes, once it has no more capabilities
+// than the hunter, and opens the gate for it.
 func hunt() {
 	unix.Mkfifo(gate, 0o600)
 	fmt.Println("ready")
 	for {
 		entries, _ := os.ReadDir("/proc")
 		for _, e := range entries {
-			if pid, err := strconv.Atoi(e.Name()); err == nil && pid > 1 && pid != os.Getpid() {
+			if pid, err := strconv.Atoi(e.Name()); err == nil && pid > 1 && pid != os.Getpid() && permitted(e.Name()) == permitted("self") {
 				attack(pid)
 				os.WriteFile(gate, nil, 0)
 				return
