@@ -1,0 +1,412 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// Act starts, stops, restarts or reloads units. What the engine has accepted
+// goes on when the consumer stops listening.
+func (b backend) Act(ctx context.Context, req control.ActRequest) iter.Seq2[control.Progress, error] {
+	return func(yield func(control.Progress, error) bool) {
+		a := &action{m: b.m, ctx: ctx, req: req, yield: yield, answers: make(chan answer, len(req.Units))}
+		a.run()
+	}
+}
+
+// action is a request under way, in the goroutine that streams its progress.
+type action struct {
+	m       *Manager
+	ctx     context.Context
+	req     control.ActRequest
+	yield   func(control.Progress, error) bool
+	tasks   []*task
+	answers chan answer // one for each task; the loop never waits to send
+}
+
+// task is one unit of the request.
+type task struct {
+	asked, name string
+	err         error // it was not accepted
+	began       machine.Instant
+	before      machine.Snapshot
+	now         machine.Snapshot
+	waits       string // what it waits for
+	shown       string
+	open        bool // it has been accepted and not been answered
+	ending      bool // --wait: it is up, and is waited for to end
+}
+
+// answer is a job's end and the unit at that moment; other is the unit whose
+// fault it was, if that is another one.
+type answer struct {
+	t     *task
+	done  machine.JobDone
+	at    machine.Instant
+	s     *sight
+	other *sight
+}
+
+func (a *action) run() {
+	woken, stop := a.m.events.watch()
+	defer stop()
+	if err := a.m.call(a.ctx, a.accept); err != nil {
+		a.yield(control.Progress{}, err)
+		return
+	}
+	if len(a.tasks) == 1 && a.tasks[0].err != nil {
+		a.yield(control.Progress{}, a.tasks[0].err)
+		return
+	}
+	for _, t := range a.tasks {
+		if t.err != nil && !a.line(t, control.Progress{Done: true, Error: asControlError(t.err)}) {
+			return
+		}
+	}
+	if a.req.NoBlock {
+		a.drain()
+		return
+	}
+	for more := a.waiting(); more && a.open(); {
+		select {
+		case <-a.ctx.Done():
+			return
+		case r := <-a.answers:
+			more = a.answered(r)
+		case _, ok := <-woken:
+			if !ok {
+				woken = nil // the manager goes down; answers still come, or ctx ends
+			}
+			more = a.waiting()
+		}
+	}
+}
+
+// accept hands every unit to the engine. It runs on the loop.
+func (a *action) accept() {
+	for _, asked := range a.req.Units {
+		t := &task{asked: asked, began: now()}
+		a.tasks = append(a.tasks, t)
+		if t.name, t.err = a.m.resolve(asked); t.err != nil {
+			continue
+		}
+		t.before, _ = a.m.engine.State(t.name)
+		t.now, t.open = t.before, true
+		a.m.request(machine.Verb(a.req.Verb), t.name, func(d machine.JobDone) {
+			r := answer{t: t, done: d, at: now(), s: a.m.look(t.name)}
+			if d.Reason.Unit != "" && d.Reason.Unit != t.name {
+				r.other = a.m.look(d.Reason.Unit)
+			}
+			a.answers <- r
+		})
+	}
+}
+
+func (a *action) open() bool {
+	for _, t := range a.tasks {
+		if t.open {
+			return true
+		}
+	}
+	return false
+}
+
+// drain tells of what was over at once.
+func (a *action) drain() {
+	for {
+		select {
+		case r := <-a.answers:
+			if !a.finish(r.t, r) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// line fills in what every line has and sends it.
+func (a *action) line(t *task, p control.Progress) bool {
+	p.Unit, p.Verb = t.asked, a.req.Verb
+	if p.Status != nil {
+		p.ActiveState, p.SubState = p.Status.ActiveState, p.Status.SubState
+	} else if t.err == nil {
+		p.ActiveState, p.SubState = string(t.now.State.Active()), t.now.State.Sub()
+	}
+	return a.yield(p, nil)
+}
+
+// waiting tells what the open tasks wait for, where that has changed, and ends
+// those of --wait that have come to rest.
+func (a *action) waiting() bool {
+	var rested []answer
+	err := a.m.call(a.ctx, func() {
+		for _, t := range a.tasks {
+			if !t.open {
+				continue
+			}
+			t.now, _ = a.m.engine.State(t.name)
+			t.waits = a.m.waitsFor(t.now)
+			if t.ending && t.now.State.Down() {
+				rested = append(rested, answer{t: t, at: now(), s: a.m.look(t.name)})
+			}
+		}
+	})
+	if err != nil {
+		if a.ctx.Err() == nil {
+			a.yield(control.Progress{}, err)
+		}
+		return false
+	}
+	for _, r := range rested {
+		if !a.rested(r) {
+			return false
+		}
+	}
+	for _, t := range a.tasks {
+		if !t.open || t.waits == "" || t.waits == t.shown {
+			continue
+		}
+		t.shown = t.waits
+		if !a.line(t, control.Progress{Text: t.waits}) {
+			return false
+		}
+	}
+	return true
+}
+
+// answered takes the end of a job. A start with --wait goes on until the unit
+// has ended.
+func (a *action) answered(r answer) bool {
+	t := r.t
+	if a.req.Wait && a.req.Verb == control.VerbStart && r.done.Result == machine.JobDoneOK && !r.s.snap.State.Down() {
+		t.ending, t.now = true, r.s.snap
+		return a.line(t, control.Progress{Text: doneText(a.req.Verb, t.before, r.s.snap, time.Duration(r.at-t.began))}) && a.waiting()
+	}
+	return a.finish(t, r)
+}
+
+// finish sends the last line of a unit.
+func (a *action) finish(t *task, r answer) bool {
+	t.open, t.now = false, r.s.snap
+	st := a.m.describe(a.ctx, r.s)
+	p := control.Progress{Done: true, Status: &st}
+	switch r.done.Result {
+	case machine.JobDoneOK:
+		p.Text = doneText(a.req.Verb, t.before, r.s.snap, time.Duration(r.at-t.began))
+		if a.req.Verb == control.VerbStop {
+			p.Text += leftText(st, r.s.def())
+		}
+	case machine.JobSkipped:
+		p.Text = "skipped: " + orElse(r.done.Reason.Text, explainResult(r.s.snap))
+	default:
+		p.Error = jobError(t.name, a.req.Verb, r.done, st.Failure, r.other.explained())
+	}
+	return a.line(t, p)
+}
+
+// rested sends the last line of a unit that was waited for to end.
+func (a *action) rested(r answer) bool {
+	t := r.t
+	t.open, t.now = false, r.s.snap
+	st := a.m.describe(a.ctx, r.s)
+	p := control.Progress{Done: true, Status: &st, Text: "ended"}
+	if s := r.s.snap.MainStatus; s != (machine.Status{}) {
+		p.Text = "ended: " + codeStatus(s)
+	}
+	if st.Failure != nil {
+		p.Text = ""
+		p.Error = &control.Error{Code: control.CodeFailed, Unit: t.name, Message: "it has failed: " + st.Failure.Text, Hint: st.Failure.Hint, Failure: st.Failure}
+	}
+	return a.line(t, p)
+}
+
+// doneText is "restarted in 41 ms, main pid 8127 -> 9031".
+func doneText(verb string, before, after machine.Snapshot, took time.Duration) string {
+	started := after.Generation != before.Generation
+	switch verb {
+	case control.VerbStop:
+		if before.State.Down() {
+			return "was not running"
+		}
+		return "stopped"
+	case control.VerbReload:
+		return "reloaded in " + span(took)
+	case control.VerbReloadOrRestart:
+		if !started && before.State.Up() {
+			return "reloaded in " + span(took)
+		}
+	case control.VerbStart:
+		if before.State.Up() && !started {
+			return "runs already" + mainText(machine.Snapshot{}, after)
+		}
+	}
+	word := "started"
+	if verb != control.VerbStart && !before.State.Down() {
+		word = "restarted"
+	}
+	if after.State == machine.Reached {
+		return word
+	}
+	return word + " in " + span(took) + mainText(before, after)
+}
+
+func mainText(before, after machine.Snapshot) string {
+	switch {
+	case !after.MainAlive:
+		return ""
+	case before.MainAlive && before.MainPID != after.MainPID:
+		return fmt.Sprintf(", main pid %d -> %d", before.MainPID, after.MainPID)
+	}
+	return fmt.Sprintf(", main pid %d", after.MainPID)
+}
+
+// leftText tells of processes that a stop left alone.
+func leftText(st control.UnitStatus, u *unit.Unit) string {
+	var b strings.Builder
+	for _, l := range st.LeftOvers {
+		processes := "processes"
+		if len(l.PIDs) == 1 {
+			processes = "process"
+		}
+		fmt.Fprintf(&b, "; %d %s left over from start %d", len(l.PIDs), processes, l.Generation)
+	}
+	if b.Len() > 0 && u != nil {
+		fmt.Fprintf(&b, " (kill_mode = %q)", u.Service.KillMode)
+	}
+	return b.String()
+}
+
+// jobError is why a request did not come about. f is how the unit's last run
+// failed, nil if it did not; other is the cause with a unit that it needs.
+func jobError(name, verb string, d machine.JobDone, f *control.Failure, other string) *control.Error {
+	e := &control.Error{Code: control.CodeConflict, Unit: name}
+	cannot := "cannot " + verb + ": "
+	text := strings.TrimPrefix(d.Reason.Text, cannot)
+	switch d.Result {
+	case machine.JobDependency:
+		e.Code, e.Message = control.CodeFailed, cannot+orElse(text, orElse(other, string(d.Reason.Result)))
+		if u := d.Reason.Unit; u != "" {
+			e.Message = cannot + "it needs " + u + ": " + orElse(other, text)
+			e.Hint = "nsctl status " + u
+		}
+	case machine.JobCanceled:
+		e.Message = cannot + orElse(text, "another request took its place")
+	case machine.JobTimeout:
+		e.Code, e.Message = control.CodeFailed, cannot+orElse(text, "job_timeout_sec has passed")
+	default:
+		failedJob(e, cannot, text, verb, d, f)
+	}
+	return e
+}
+
+// failedJob is the case of a unit's own failure, or of a refusal.
+func failedJob(e *control.Error, cannot, text, verb string, d machine.JobDone, f *control.Failure) {
+	switch {
+	case verb == control.VerbReload && d.Reason.Result != machine.Success && text == "it runs on as it was":
+		e.Code, e.Message = control.CodeFailed, fmt.Sprintf("%sexec_reload failed (%s); %s", cannot, d.Reason.Result, text)
+		e.Hint = "nsctl logs -u " + e.Unit
+	case verb == control.VerbReload && strings.Contains(text, "not running"):
+		e.Code, e.Message = control.CodeNotActive, cannot+text
+	case f != nil && verb != control.VerbStop && d.Reason.Result != machine.Success:
+		e.Code, e.Message, e.Hint, e.Failure = control.CodeFailed, cannot+f.Text, f.Hint, f
+	case text != "" && d.Reason.Result == machine.Success:
+		e.Message = cannot + text // a refusal
+	default:
+		e.Code, e.Message = control.CodeFailed, cannot+orElse(text, "it failed")
+	}
+}
+
+// waitsFor says what a unit that is to change waits for. It runs on the loop.
+func (m *Manager) waitsFor(s machine.Snapshot) string {
+	if s.Job == machine.NoVerb {
+		return ""
+	}
+	if s.JobRunning {
+		return stateText(s.State)
+	}
+	first := machine.After
+	if s.Job == machine.VerbStop || s.Job == machine.VerbRestart {
+		first = machine.Before
+	}
+	for _, r := range []machine.Relation{first, machine.Before, machine.Conflicts, machine.ConflictedBy} {
+		for _, name := range m.engine.Graph().Related(s.Unit, r) {
+			if o, _ := m.engine.State(name); o.Job != machine.NoVerb && o.Job != machine.VerbReload {
+				return "waiting for " + name + ": " + orElse(stateText(o.State), string(o.Job))
+			}
+		}
+	}
+	return ""
+}
+
+// stateText is what a unit that changes is doing.
+func stateText(s machine.State) string {
+	switch s {
+	case machine.Checking:
+		return "checking its conditions"
+	case machine.Launching:
+		return "making its namespaces"
+	case machine.Condition, machine.StartPre, machine.StartPost:
+		return "exec_" + strings.ReplaceAll(s.String(), "-", "_")
+	case machine.Start:
+		return "waiting for it to be ready"
+	case machine.Reloading:
+		return "exec_reload"
+	case machine.Stop:
+		return "exec_stop"
+	case machine.StopPost:
+		return "exec_stop_post"
+	case machine.StopSigterm, machine.StopWatchdog, machine.FinalSigterm:
+		return "waiting for its processes to end"
+	case machine.StopSigkill, machine.FinalSigkill:
+		return "its processes did not end in time and are killed"
+	case machine.Releasing:
+		return "taking it down"
+	case machine.AutoRestart, machine.AutoRestartQueued:
+		return "waiting to start again"
+	default:
+		return ""
+	}
+}
+
+// failureLines are the last that the unit itself wrote since its start.
+func (m *Manager) failureLines(ctx context.Context, s *sight) []string {
+	q := logs.Query{Lines: 5, Streams: []logs.Stream{logs.Stdout, logs.Stderr, logs.Syslog}}
+	if s.snap.Result != machine.StartLimitHit {
+		q.Since = s.clock.at(s.snap.StartedAt).Add(-10 * time.Millisecond)
+	}
+	var out []string
+	for r, err := range logs.Read(ctx, m.logDir(s.name), q) {
+		if err != nil {
+			break // no log, or none that can be read: the sentence must do
+		}
+		out = append(out, strings.ToValidUTF8(string(r.Message), "\ufffd"))
+	}
+	return out
+}
+
+// explained is why the unit is not up, empty where nothing has failed.
+func (s *sight) explained() string {
+	if s == nil || !failing(s.snap.Result) {
+		return ""
+	}
+	return s.outcome(nil).cause()
+}
+
+// asControlError gives any error the API's form.
+func asControlError(err error) *control.Error {
+	var ce *control.Error
+	if errors.As(err, &ce) {
+		return ce
+	}
+	return &control.Error{Code: control.CodeInternal, Message: err.Error()}
+}

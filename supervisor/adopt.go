@@ -1,0 +1,330 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/reaper"
+	"github.com/nsinit/nsinit/supervisor/compile"
+	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/supervisor/notify"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// adopt goes on from what an earlier manager left. The index is the cgroup
+// tree; no process ID from a file is trusted. At the first boot there is
+// nothing, and nothing happens.
+func (m *Manager) adopt() {
+	found := m.storedStates()
+	generations, err := m.cgroups.Find()
+	if err != nil {
+		m.problem(err)
+	}
+	newest := map[string]uint64{}
+	for _, f := range generations {
+		newest[f.Unit] = max(newest[f.Unit], f.Number)
+	}
+	for _, f := range generations {
+		a := found[f.Unit]
+		a.Snapshot.Unit = f.Unit
+		present := f.Number == newest[f.Unit] && f.Number >= a.Snapshot.Generation && !(a.Snapshot.Kept && a.Snapshot.State.Down())
+		g := m.adoptGeneration(f)
+		switch s := m.service(f.Unit); {
+		case present:
+			s.gen = g
+			a.Observed = m.observe(g)
+		case g.populated():
+			s.leftovers[f.Number] = g
+		default:
+			g.close()
+			m.sweep(machine.Ref{Unit: f.Unit, Generation: f.Number}, func() {})
+			continue
+		}
+		found[f.Unit] = a
+		if err := m.watch(g); err != nil {
+			m.problem(err)
+		}
+	}
+	list := make([]machine.Adopted, 0, len(found))
+	for _, a := range found {
+		list = append(list, a)
+	}
+	m.carryOut(m.engine.Adopt(list, now()))
+	m.handle(machine.Tick{})
+	for _, s := range m.services {
+		for _, g := range s.leftovers {
+			m.payload(g)
+		}
+		if g := s.gen; g != nil {
+			m.readRecord(g)
+		}
+	}
+}
+
+// storedStates reads every unit's state file of this boot.
+func (m *Manager) storedStates() map[string]machine.Adopted {
+	found := map[string]machine.Adopted{}
+	dirs, err := os.ReadDir(filepath.Join(m.cfg.RuntimeDir, "units"))
+	if err != nil {
+		m.problem(err)
+	}
+	for _, d := range dirs {
+		var st unitState
+		ok, err := readState(filepath.Join(m.cfg.unitDir(d.Name()), "state.json"), &st)
+		if err != nil {
+			m.problem(err)
+		}
+		if !ok || st.Version != stateVersion || st.BootID != m.state.BootID || st.Snapshot.Unit != d.Name() {
+			continue
+		}
+		s := m.service(d.Name())
+		s.snap, s.start = st.Snapshot, st.Start
+		found[d.Name()] = machine.Adopted{Snapshot: st.Snapshot}
+	}
+	return found
+}
+
+// adoptGeneration takes back what a reaper keeps. What cannot be had is said
+// in the unit's log, and the service runs on without it: a manager that starts
+// never ends anything for want of knowledge.
+func (m *Manager) adoptGeneration(f launch.Found) *generation {
+	s := m.service(f.Unit)
+	g := &generation{unit: f.Unit, number: f.Number, hooks: map[uint64]*hook{},
+		dir: filepath.Join(m.cfg.unitDir(f.Unit), strconv.FormatUint(f.Number, 10))}
+	g.def = m.definition(s, g)
+	s.def = g.def
+	g.commands = commandsOf(g.def)
+	m.hosts.note(g.def)
+	m.openLog(s, true)
+	missing := func(err error) {
+		s.notice(logs.Warning, "after the manager's restart: %v", err)
+		m.log.Warn().Str("unit", f.Unit).Uint64("generation", f.Number).Err(err).Msg("not everything could be taken over")
+	}
+	var err error
+	if g.cgroup, err = m.cgroups.Open(f.Unit, f.Slice, f.Number); err != nil {
+		missing(err)
+	}
+	if g.reaper, err = openReaper(g.cgroup); err != nil {
+		g.gone = true
+		missing(err)
+		g.record, _ = unix.Open(filepath.Join(g.dir, "record"), unix.O_RDWR|unix.O_CLOEXEC, 0) // what it wrote last
+		return g
+	}
+	if err := errors.Join(g.takeBack(), m.adoptLogs(s, g)); err != nil {
+		missing(err)
+	}
+	g.facts, g.program = m.recompile(s, g)
+	return g
+}
+
+// populated reports whether the payload has processes.
+func (g *generation) populated() bool {
+	if g.cgroup == nil {
+		return false
+	}
+	populated, err := g.cgroup.Populated()
+	return err == nil && populated
+}
+
+// definition gives the unit as it was when the generation was started: the
+// loaded one, unless its file has changed since.
+func (m *Manager) definition(s *service, g *generation) *unit.Unit {
+	if u := m.defs[s.name]; u != nil && machine.ConfigOf(u).Digest == s.start.Digest {
+		return u
+	}
+	if u, err := unit.LoadSet([]string{filepath.Join(g.dir, "def")}, unit.Options{Lax: true}).Resolve(s.name); err == nil {
+		return u
+	}
+	if u := m.defs[s.name]; u != nil {
+		return u
+	}
+	return &unit.Unit{Name: s.name}
+}
+
+// openReaper finds the reaper by its cgroup. The process is opened, and only
+// then is it made sure that it is still the one listed there.
+func openReaper(c *launch.Generation) (*launch.Process, error) {
+	if c == nil {
+		return nil, fmt.Errorf("it has no cgroup")
+	}
+	pids, err := c.InitProcs()
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		again, err := c.InitProcs()
+		if err == nil && slices.Contains(again, pid) {
+			return &launch.Process{PID: pid, PIDFD: fd}, nil
+		}
+		unix.Close(fd)
+	}
+	return nil, fmt.Errorf("it has no reaper")
+}
+
+// takeBack fetches the descriptors that the reaper keeps (pidfd_getfd(2)): the
+// record itself, which may have lost its name, and the rest.
+func (g *generation) takeBack() (err error) {
+	get := func(n int) int {
+		fd, e := unix.PidfdGetfd(g.reaper.PIDFD, n, 0)
+		if e != nil {
+			return 0
+		}
+		return fd
+	}
+	if g.record, g.doorbell = get(reaper.FDRecord), get(reaper.FDDoorbell); g.record == 0 || g.doorbell == 0 {
+		return fmt.Errorf("cannot take the record from reaper %d (is kernel.yama.ptrace_scope 3, or CAP_SYS_PTRACE missing?)", g.reaper.PID)
+	}
+	if fd := get(reaper.FDNotify); fd != 0 {
+		if g.notify, err = notify.FromFD(fd); err != nil {
+			unix.Close(fd)
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptLogs goes on reading where the staging files say that the last manager
+// was.
+func (m *Manager) adoptLogs(s *service, g *generation) error {
+	for n, stream := range map[int]logs.Stream{reaper.FDStdout: logs.Stdout, reaper.FDStderr: logs.Stderr} {
+		fd, err := unix.PidfdGetfd(g.reaper.PIDFD, n, 0)
+		if err != nil {
+			continue
+		}
+		if err := s.log.Attach(stream, fd); err != nil {
+			return err
+		}
+	}
+	if fd, err := unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDSyslog, 0); err == nil {
+		return s.log.AttachSyslog(fd)
+	}
+	return nil
+}
+
+// recompile makes the facts and the program of a start again, for the commands
+// around main and for the names of steps. Where the unit or the machine has
+// changed so that it cannot be, those are missing, and the service runs on.
+func (m *Manager) recompile(s *service, g *generation) (compile.Facts, *isolate.Program) {
+	facts, err := compile.Gather(g.def)
+	if err != nil {
+		m.log.Warn().Str("unit", s.name).Err(err).Msg("commands around main cannot be run until it is started again")
+		return compile.Facts{}, nil
+	}
+	facts.InvocationID = s.start.InvocationID
+	facts.NetNS = g.def.Network.Mode != "host"
+	if g.notify != nil {
+		facts.NotifySocket = filepath.Join(g.dir, "notify")
+	}
+	svc, err := compile.Start(g.def, m.launcher.Host(), facts)
+	if err != nil {
+		return facts, nil
+	}
+	program, err := isolate.Compile(svc.Spec, m.launcher.Host())
+	if err != nil {
+		return facts, nil
+	}
+	return facts, program
+}
+
+// observe reads what the engine wants to know of a generation that was found.
+// What it reads counts as reported.
+func (m *Manager) observe(g *generation) machine.Observed {
+	o := machine.Observed{Generation: g.number, Reaper: !g.gone, Populated: g.populated()}
+	r, err := readRecord(g.record)
+	if err != nil && !g.gone {
+		r, err = g.askRecord()
+	}
+	if err != nil {
+		m.services[g.unit].notice(logs.Warning, "the reaper's record is lost until its next entry: %v", err)
+		return o
+	}
+	g.last = r
+	if r.Phase == reaper.SetupFailed {
+		g.setup = true
+		o.Setup = g.setupFailure(r)
+		return o
+	}
+	for i := range min(int(r.Count), len(g.commands)) {
+		m.observeProgram(g, r, i, &o)
+	}
+	g.observeNamed(r, &o)
+	return o
+}
+
+// askRecord has the reaper write its record again, after somebody has damaged
+// the file: a SIGCHLD from outside its namespace is the one thing that it
+// listens to.
+func (g *generation) askRecord() (*reaper.Record, error) {
+	for range 3 { // one that was pending already hides ours
+		if err := g.reaper.Signal(syscall.SIGCHLD); err != nil {
+			return nil, err
+		}
+		waitFD(g.doorbell, unix.POLLIN, time.Now().Add(time.Second))
+		if r, err := readRecord(g.record); err == nil {
+			return r, nil
+		}
+	}
+	return readRecord(g.record)
+}
+
+// observeNamed looks after a main process that the service named itself
+// (MAINPID=): its number stands beside the record.
+func (g *generation) observeNamed(r *reaper.Record, o *machine.Observed) {
+	var b [4]byte
+	if n, err := unix.Pread(g.record, b[:], reaper.NamedOffset); err != nil || n != len(b) || len(o.Mains) == 0 {
+		return
+	}
+	named := int32(b[0]) | int32(b[1])<<8 | int32(b[2])<<16 | int32(b[3])<<24
+	if named == 0 {
+		return
+	}
+	last := &o.Mains[len(o.Mains)-1]
+	if r.Named.PID == named {
+		last.PID, last.Status = 0, waitStatus(r.Named.Status)
+		return
+	}
+	if fd, pid := g.findInside(int(named)); pid != 0 {
+		g.dropMain()
+		g.main, g.mainPID, g.named = fd, pid, named
+		last.PID, last.Status = pid, machine.Status{}
+	}
+}
+
+func (m *Manager) observeProgram(g *generation, r *reaper.Record, i int, o *machine.Observed) {
+	p, c := r.Programs[i], g.commands[i]
+	g.seen = append(g.seen, p.State)
+	switch p.State {
+	case reaper.NotStarted:
+		return
+	case reaper.CloneFailed, reaper.NotExecuted:
+		o.Setup = g.programFailure(r, i)
+		return
+	case reaper.Executed, reaper.Ended:
+	}
+	seen := machine.Program{Kind: c.kind, Index: c.index}
+	if p.State == reaper.Executed {
+		seen.PID = g.fetchMain(p.PID)
+	} else {
+		seen.Status = waitStatus(p.Status)
+	}
+	if c.kind == machine.KindStart {
+		o.Mains = append(o.Mains, seen)
+	} else {
+		o.Programs = append(o.Programs, seen)
+	}
+}

@@ -1,0 +1,48 @@
+// Package supervisor is the manager: it reads the units, drives their state
+// machines, starts and ends generations, keeps the logs and answers nsctl.
+//
+// One goroutine, the poller's, owns all of it: what happens elsewhere (a launch,
+// a request, a readable descriptor) is posted to it. The manager is crash-only:
+// whatever it needs to go on stands in the cgroup tree, in the record of every
+// reaper, in the descriptors that reapers keep, and in one small state file per
+// unit; starting is adopting what is there.
+package supervisor
+
+import (
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+
+	"github.com/nsinit/nsinit/unit"
+)
+
+// Config names an instance of the manager and its places.
+type Config struct {
+	Instance   string   // names the cgroup and the default places
+	UnitPath   []string // directories of unit files, the first wins
+	ConfigDir  string   // where enable and disable write, and nsinit.toml is
+	RuntimeDir string   // on a tmpfs: sockets, records, state
+	LogDir     string   // one directory per unit
+	Target     string   // what the first start aims at
+	Version    string
+	Lax        bool // accept unit files that others than root can write
+	Logger     zerolog.Logger
+}
+
+// DefaultConfig gives the places of an instance (hier(7)).
+func DefaultConfig(instance string) Config {
+	return Config{
+		Instance:   instance,
+		UnitPath:   unit.SearchPath(instance),
+		ConfigDir:  filepath.Join("/etc", instance),
+		RuntimeDir: filepath.Join("/run", instance),
+		LogDir:     filepath.Join("/var/log", instance),
+		Target:     "default",
+		Logger:     zerolog.Nop(),
+	}
+}
+
+// Socket is where the manager answers.
+func (c Config) Socket() string { return filepath.Join(c.RuntimeDir, "control.sock") }
+
+func (c Config) unitDir(unit string) string { return filepath.Join(c.RuntimeDir, "units", unit) }

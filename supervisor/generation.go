@@ -1,0 +1,383 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/reaper"
+	"github.com/nsinit/nsinit/supervisor/compile"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/supervisor/notify"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// generation is one start of a unit: its cgroups, its reaper, and what the
+// manager holds of both. A new manager makes the same from what it finds.
+type generation struct {
+	unit     string
+	number   uint64
+	def      *unit.Unit
+	dir      string // below the runtime directory
+	facts    compile.Facts
+	program  *isolate.Program // nil: adopted, and not compiled again yet
+	commands []command        // what the record's programs are, in order
+
+	cgroup *launch.Generation
+	reaper *launch.Process
+	child  bool // the reaper is a child of this manager, to be waited for
+	gone   bool // it has ended and was waited for
+
+	record   int // the record's file
+	doorbell int
+	events   int // main/cgroup.events
+	memory   int // main/memory.events, 0 without the memory controller
+	oomKills uint64
+	notify   *notify.Socket
+
+	seen    []reaper.ProgramState // what was reported of each program
+	last    *reaper.Record
+	setup   bool // a failed set-up was reported
+	main    int  // pidfd of the main process, 0 if it is not known
+	mainPID int  // its number here; named is its number inside, if MAINPID= named it
+	named   int32
+	hooks   map[uint64]*hook
+
+	releasing bool
+}
+
+// command is what stands at one place of a reaper's program.
+type command struct {
+	kind  machine.Kind
+	index int
+}
+
+func (g *generation) ref() machine.Ref { return machine.Ref{Unit: g.unit, Generation: g.number} }
+
+// commandsOf lists what the reaper runs for u, in order.
+func commandsOf(u *unit.Unit) (list []command) {
+	for _, k := range []struct {
+		kind machine.Kind
+		n    int
+	}{{machine.KindCondition, len(u.Service.ExecCondition)}, {machine.KindStartPre, len(u.Service.ExecStartPre)}, {machine.KindStart, len(u.Service.ExecStart)}} {
+		for i := range k.n {
+			list = append(list, command{k.kind, i})
+		}
+	}
+	return list
+}
+
+// watch has the loop hear of everything that the kernel and the reaper say.
+func (m *Manager) watch(g *generation) error {
+	if g.cgroup == nil {
+		return fmt.Errorf("cannot watch generation %d of %s: it has no cgroup", g.number, g.unit)
+	}
+	var err error
+	if g.events, err = g.cgroup.EventsFD(); err != nil {
+		return err
+	}
+	add := func(fd int, events uint32, f func()) {
+		if fd != 0 && err == nil {
+			err = m.poller.Add(fd, events, func(uint32) { f() })
+		}
+	}
+	add(g.doorbell, unix.EPOLLIN, func() { m.rung(g) })
+	add(g.events, unix.EPOLLPRI, func() { m.payload(g) })
+	if !g.gone {
+		add(g.reaper.PIDFD, unix.EPOLLIN, func() { m.reaperEnded(g) })
+	}
+	if g.notify != nil {
+		add(g.notify.FD(), unix.EPOLLIN, func() { m.notified(g) })
+	}
+	g.watchOOM(add, m)
+	if err != nil {
+		return fmt.Errorf("cannot watch generation %d: %w", g.number, err)
+	}
+	return nil
+}
+
+// watchOOM listens to memory.events, where there is a memory controller.
+func (g *generation) watchOOM(add func(int, uint32, func()), m *Manager) {
+	kills, err := g.cgroup.OOMKills()
+	if err != nil {
+		return
+	}
+	g.oomKills = kills
+	path := filepath.Join(m.cgroups.Mount(), g.cgroup.Path(), "main", "memory.events")
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	g.memory = fd
+	add(fd, unix.EPOLLPRI, func() { m.oom(g) })
+}
+
+func (m *Manager) oom(g *generation) {
+	readEvents(g.memory)
+	kills, err := g.cgroup.OOMKills()
+	if err == nil && kills > g.oomKills {
+		g.oomKills = kills
+		m.handle(machine.OOMKilled{Ref: g.ref()})
+	}
+}
+
+// rung reads the doorbell and then the record.
+func (m *Manager) rung(g *generation) {
+	var b [8]byte
+	unix.Read(g.doorbell, b[:])
+	m.readRecord(g)
+}
+
+// payload passes on that the payload's cgroup has become empty. The record's
+// news goes first: main's end explains the emptiness.
+func (m *Manager) payload(g *generation) {
+	events := readEvents(g.events)
+	m.readRecord(g)
+	if bytes.Contains(events, []byte("populated 0")) {
+		m.handle(machine.PayloadEmpty{Ref: g.ref()})
+		m.leftoverEmpty(g)
+	}
+}
+
+// readEvents reads a cgroup's event file from its start: only that makes the
+// descriptor quiet again until the next event (cgroups v2, kernfs_generic_poll).
+func readEvents(fd int) []byte {
+	b := make([]byte, 512)
+	n, err := unix.Pread(fd, b, 0)
+	if err != nil {
+		return nil
+	}
+	return b[:n]
+}
+
+// reaperEnded takes the reaper's exit. Nobody but a release should have ended it.
+func (m *Manager) reaperEnded(g *generation) {
+	m.poller.Remove(g.reaper.PIDFD)
+	if g.releasing {
+		return // the release waits for it
+	}
+	m.readRecord(g)
+	g.waitReaper()
+	m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Msg("the reaper is gone")
+	m.handle(machine.ReaperLost{Ref: g.ref()})
+}
+
+// waitReaper takes the exit of a reaper that has ended.
+func (g *generation) waitReaper() {
+	if g.gone {
+		return
+	}
+	g.gone = true
+	if g.child {
+		g.reaper.Wait()
+	} else {
+		unix.Close(g.reaper.PIDFD)
+	}
+}
+
+// readRecord reads the reaper's record and tells the engine what is new in it.
+func (m *Manager) readRecord(g *generation) {
+	r, err := readRecord(g.record)
+	if err != nil {
+		return // truncated or being written: the next write is whole again, and rings
+	}
+	g.last = r
+	if r.Phase == reaper.SetupFailed && !g.setup {
+		g.setup = true
+		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: g.setupFailure(r)})
+		return
+	}
+	for i := range min(int(r.Count), len(g.commands)) {
+		m.program(g, r, i)
+	}
+	if g.named != 0 && r.Named.PID == g.named {
+		g.named = 0
+		m.mainEnded(g, g.commands[len(g.commands)-1].index, r.Named.Status)
+	}
+}
+
+// readRecord reads until the reaper is not writing.
+func readRecord(fd int) (*reaper.Record, error) {
+	b := make([]byte, reaper.Size)
+	for {
+		n, err := unix.Pread(fd, b, 0)
+		if err != nil {
+			return nil, os.NewSyscallError("pread", err)
+		}
+		r, err := reaper.Decode(b[:n])
+		if !errors.Is(err, reaper.ErrTorn) {
+			return r, err
+		}
+	}
+}
+
+// program tells what is new of program i.
+func (m *Manager) program(g *generation, r *reaper.Record, i int) {
+	p, c := r.Programs[i], g.commands[i]
+	for len(g.seen) <= i {
+		g.seen = append(g.seen, reaper.NotStarted)
+	}
+	if g.seen[i] == p.State {
+		return
+	}
+	before := g.seen[i]
+	g.seen[i] = p.State
+	switch p.State {
+	case reaper.NotStarted:
+	case reaper.CloneFailed, reaper.NotExecuted:
+		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: g.programFailure(r, i)})
+	case reaper.Executed, reaper.Ended:
+		if before == reaper.NotStarted {
+			m.programStarted(g, r, i)
+		}
+		if p.State != reaper.Ended {
+			return
+		}
+		if c.kind != machine.KindStart {
+			m.handle(machine.ProgramExited{Ref: g.ref(), Kind: c.kind, Index: c.index, Status: waitStatus(p.Status)})
+		} else if g.named == 0 || i < len(g.commands)-1 {
+			m.mainEnded(g, c.index, p.Status)
+		}
+	}
+}
+
+func (m *Manager) programStarted(g *generation, r *reaper.Record, i int) {
+	c := g.commands[i]
+	pid := 0
+	if uint32(i) == r.Count-1 || r.Programs[i+1].State == reaper.NotStarted {
+		pid = g.fetchMain(r.Programs[i].PID)
+	}
+	if c.kind == machine.KindStart {
+		m.handle(machine.MainStarted{Ref: g.ref(), Index: c.index, PID: pid})
+		return
+	}
+	m.handle(machine.ProgramStarted{Ref: g.ref(), Kind: c.kind, Index: c.index, PID: pid})
+}
+
+func (m *Manager) mainEnded(g *generation, index int, status uint32) {
+	g.dropMain()
+	m.handle(machine.MainExited{Ref: g.ref(), Index: index, Status: waitStatus(status)})
+}
+
+// fetchMain takes the pidfd of the program that runs now from its reaper
+// (pidfd_getfd(2), Linux 5.6) and gives its process ID here.
+func (g *generation) fetchMain(inside int32) int {
+	g.dropMain()
+	fd, err := unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDMain, 0)
+	if err != nil {
+		return 0
+	}
+	pid := pidOf(fd)
+	if pid <= 0 {
+		unix.Close(fd) // reaped already
+		return 0
+	}
+	g.main, g.mainPID = fd, pid
+	return pid
+}
+
+func (g *generation) dropMain() {
+	if g.main != 0 {
+		unix.Close(g.main)
+	}
+	g.main, g.mainPID = 0, 0
+}
+
+// pidOf gives the process that a pidfd names, in this PID namespace: -1 if it
+// has been reaped (proc_pid_fdinfo(5)).
+func pidOf(pidfd int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(v))
+			return n
+		}
+	}
+	return 0
+}
+
+// waitStatus puts a status of wait(2) in the engine's words.
+func waitStatus(status uint32) machine.Status {
+	ws := syscall.WaitStatus(status)
+	switch {
+	case ws.Exited():
+		return machine.Status{Code: machine.CodeExited, Value: ws.ExitStatus()}
+	case ws.CoreDump():
+		return machine.Status{Code: machine.CodeDumped, Value: int(ws.Signal())}
+	case ws.Signaled():
+		return machine.Status{Code: machine.CodeKilled, Value: int(ws.Signal())}
+	}
+	return machine.Status{Code: machine.CodeUnknown}
+}
+
+// setupFailure says where the namespaces' set-up failed.
+func (g *generation) setupFailure(r *reaper.Record) machine.Setup {
+	if g.program == nil {
+		return machine.Setup{Errno: int(r.SetupErrno), Class: int(isolate.ClassNamespace),
+			Text: fmt.Sprintf("step %d of the set-up: %v", r.SetupStep+1, syscall.Errno(r.SetupErrno))}
+	}
+	return setupOf(launch.SetupError(g.program, r))
+}
+
+// programFailure says at which step program i was not executed.
+func (g *generation) programFailure(r *reaper.Record, i int) machine.Setup {
+	c := g.commands[i]
+	s := machine.Setup{Errno: int(r.Programs[i].Errno), Text: fmt.Sprintf("step %d: %v", r.Programs[i].Step+1, syscall.Errno(r.Programs[i].Errno))}
+	if g.program != nil && i < len(g.program.Execs) {
+		s = setupOf(launch.ProgramError(g.program, r, i))
+	}
+	s.Program, s.Index = c.kind, c.index
+	return s
+}
+
+func setupOf(e *launch.StepError) machine.Setup {
+	return machine.Setup{Step: e.Step, Errno: int(e.Errno), Class: int(e.Class), Text: strings.TrimPrefix(e.Error(), e.Unit+": cannot start: ")}
+}
+
+// close closes what the manager holds of the generation; the processes, if
+// any, are not touched.
+func (g *generation) close() {
+	g.dropMain()
+	for _, fd := range []int{g.record, g.doorbell, g.events, g.memory} {
+		if fd != 0 {
+			unix.Close(fd)
+		}
+	}
+	if g.notify != nil {
+		g.notify.Close()
+	}
+	if g.reaper != nil && !g.gone {
+		unix.Close(g.reaper.PIDFD)
+	}
+	if g.cgroup != nil {
+		g.cgroup.Close()
+	}
+	g.record, g.doorbell, g.events, g.memory, g.notify, g.cgroup, g.gone = 0, 0, 0, 0, nil, nil, true
+}
+
+// unwatch has the loop hear no more of the generation.
+func (m *Manager) unwatch(g *generation) {
+	for _, fd := range []int{g.doorbell, g.events, g.memory} {
+		if fd != 0 {
+			m.poller.Remove(fd)
+		}
+	}
+	if g.notify != nil {
+		m.poller.Remove(g.notify.FD())
+	}
+	if g.reaper != nil && !g.gone {
+		m.poller.Remove(g.reaper.PIDFD)
+	}
+}

@@ -1,0 +1,274 @@
+package supervisor
+
+import (
+	"context"
+	"iter"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/logs"
+)
+
+func (m *Manager) logDir(unit string) string { return filepath.Join(m.cfg.LogDir, unit) }
+
+// Logs gives records of several units, oldest first, and with Follow goes on
+// until ctx ends. It reads files, and needs the loop only for names.
+func (b backend) Logs(ctx context.Context, q control.LogQuery) iter.Seq2[control.LogRecord, error] {
+	return func(yield func(control.LogRecord, error) bool) {
+		r := &logReader{m: b.m, q: q, yield: yield, last: map[string]uint64{}}
+		if err := r.run(ctx, b); err != nil {
+			yield(control.LogRecord{}, err)
+		}
+	}
+}
+
+type logReader struct {
+	m     *Manager
+	q     control.LogQuery
+	yield func(control.LogRecord, error) bool
+	query logs.Query
+	last  map[string]uint64 // sequence number of the last record given, by unit
+}
+
+func (r *logReader) run(ctx context.Context, b backend) error {
+	if err := r.parse(); err != nil {
+		return err
+	}
+	units, err := b.canonical(ctx, r.q.Units)
+	if err != nil {
+		return err
+	}
+	for _, u := range units {
+		if err := r.check(ctx, u); err != nil {
+			return err
+		}
+	}
+	here, err := r.present(units)
+	if err != nil {
+		return err
+	}
+	if !r.past(ctx, here) || !r.q.Follow {
+		return nil
+	}
+	r.follow(ctx, units)
+	return nil
+}
+
+// parse turns the query into that of package logs; the server has checked it.
+func (r *logReader) parse() error {
+	r.query = logs.Query{Lines: r.q.Last}
+	if r.q.SinceUsec != 0 {
+		r.query.Since = time.UnixMicro(r.q.SinceUsec)
+	}
+	if r.q.UntilUsec != 0 {
+		r.query.Until = time.UnixMicro(r.q.UntilUsec).Add(time.Microsecond - 1) // inclusive: records have nanoseconds
+	}
+	if p := r.q.MaxPriority; len(p) == 1 && p >= "0" && p <= "7" {
+		most := logs.Priority(p[0] - '0')
+		r.query.Priority = &most
+	}
+	if r.q.Grep != "" {
+		form, err := regexp.Compile(r.q.Grep)
+		if err != nil {
+			return &control.Error{Code: control.CodeBadRequest, Message: "cannot search: " + err.Error()}
+		}
+		r.query.Grep = form
+	}
+	return nil
+}
+
+// check refuses units that have neither a log nor a definition. A name is one
+// directory of the log directory and never leads anywhere else.
+func (r *logReader) check(ctx context.Context, name string) error {
+	if !isLogName(name) {
+		return &control.Error{Code: control.CodeBadRequest, Unit: name, Message: "cannot read the log: this is no unit's name"}
+	}
+	if r.exists(name) {
+		return nil
+	}
+	var known bool
+	err := r.m.call(ctx, func() {
+		if _, known = r.m.engine.State(name); !known {
+			known = r.m.unknown(name) == nil // bad or masked: it has no log, and that is no error
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if !known {
+		return &control.Error{Code: control.CodeNoSuchUnit, Unit: name, Message: "cannot read the log: there is neither such a unit nor a log of one"}
+	}
+	return nil
+}
+
+func isLogName(name string) bool {
+	return name != "." && filepath.IsLocal(name) && !strings.ContainsAny(name, "/\x00")
+}
+
+// exists: a link is no log, it would lead out of the log directory.
+func (r *logReader) exists(name string) bool {
+	info, err := os.Lstat(r.m.logDir(name))
+	return err == nil && info.IsDir()
+}
+
+// present lists the units that have a log, of those asked for or of all.
+func (r *logReader) present(units []string) ([]string, error) {
+	if len(units) == 0 {
+		entries, err := os.ReadDir(r.m.cfg.LogDir)
+		if err != nil {
+			return nil, &control.Error{Code: control.CodeFailed, Message: "cannot read the logs: " + err.Error()}
+		}
+		for _, e := range entries {
+			units = append(units, e.Name())
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(units), func(u string) bool { return !isLogName(u) || !r.exists(u) }), nil
+}
+
+// past gives what is in the logs already, merged by time. It reports whether
+// to go on.
+func (r *logReader) past(ctx context.Context, units []string) bool {
+	var streams []*logStream
+	defer func() {
+		for _, s := range streams {
+			s.stop()
+		}
+	}()
+	for _, u := range units {
+		s := &logStream{unit: u}
+		s.next, s.stop = iter.Pull2(logs.Read(ctx, r.m.logDir(u), r.query))
+		streams = append(streams, s)
+		s.advance()
+	}
+	if r.query.Lines > 0 && len(streams) > 1 {
+		return r.pastTail(ctx, streams)
+	}
+	for s := earliest(streams); s != nil; s = earliest(streams) {
+		r.last[s.unit] = s.head.Seq
+		if !r.yield(logRecord(s.unit, s.head), nil) {
+			return false
+		}
+		s.advance()
+	}
+	return ctx.Err() == nil
+}
+
+// pastTail merges the last records of each unit and gives the last of all.
+func (r *logReader) pastTail(ctx context.Context, streams []*logStream) bool {
+	var all []control.LogRecord
+	for s := earliest(streams); s != nil; s = earliest(streams) {
+		r.last[s.unit] = s.head.Seq
+		if all = append(all, logRecord(s.unit, s.head)); len(all) >= 2*r.query.Lines {
+			all = append(all[:0], all[len(all)-r.query.Lines:]...)
+		}
+		s.advance()
+	}
+	for _, rec := range all[max(0, len(all)-r.query.Lines):] {
+		if !r.yield(rec, nil) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// logStream is one unit's records, of which the first is at hand.
+type logStream struct {
+	unit string
+	next func() (logs.Record, error, bool)
+	stop func()
+	head logs.Record
+	done bool
+}
+
+// advance goes to the next record. A log that cannot be read ends: the others
+// are not to suffer from it.
+func (s *logStream) advance() {
+	rec, err, ok := s.next()
+	s.head, s.done = rec, !ok || err != nil
+}
+
+func earliest(streams []*logStream) *logStream {
+	var first *logStream
+	for _, s := range streams {
+		if !s.done && (first == nil || s.head.Time.Before(first.head.Time)) {
+			first = s
+		}
+	}
+	return first
+}
+
+// follow passes new records on as they come, one goroutine for each log, all
+// joined before it returns. Logs that begin later are found when something
+// happens to a unit.
+func (r *logReader) follow(ctx context.Context, units []string) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	woken, stop := r.m.events.watch()
+	defer stop()
+	records := make(chan control.LogRecord)
+	following := map[string]bool{}
+	query := r.query
+	query.Lines, query.Follow = 0, true
+	begin := func() {
+		here, err := r.present(units)
+		if err != nil {
+			return // the directory is there or will be
+		}
+		for _, u := range here {
+			if following[u] {
+				continue
+			}
+			following[u] = true
+			q := query
+			q.AfterSeq = r.last[u]
+			running.Go(func() { r.followOne(ctx, u, q, records) })
+		}
+	}
+	begin()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-woken:
+			if !ok {
+				return
+			}
+			begin()
+		case rec := <-records:
+			if !r.yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (r *logReader) followOne(ctx context.Context, unit string, q logs.Query, records chan<- control.LogRecord) {
+	for rec, err := range logs.Read(ctx, r.m.logDir(unit), q) {
+		if err != nil {
+			return // this log is gone, or cannot be read; the others go on
+		}
+		select {
+		case records <- logRecord(unit, rec):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// logRecord puts a record in the API's form.
+func logRecord(unit string, r logs.Record) control.LogRecord {
+	stream := r.Stream.String()
+	if r.Stream == logs.Manager {
+		stream = "nsinit"
+	}
+	return control.LogRecord{Unit: unit, TimeUsec: r.Time.UnixMicro(), Stream: stream, Priority: int(r.Priority), PID: r.PID,
+		Identifier: orElse(r.Ident, unit), Text: strings.ToValidUTF8(string(r.Message), "\ufffd"), Truncated: r.Continued}
+}

@@ -1,0 +1,364 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/network"
+	"github.com/nsinit/nsinit/supervisor/condition"
+	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/supervisor/poll"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// workers is how many launches are under way at once: enough to keep the
+// processors busy, few enough that 500 starts at boot do not mean 500 threads.
+const workers = 4
+
+// farewell is how long clients have to read their last answer.
+const farewell = 3 * time.Second
+
+// Manager runs one instance. Everything below "the loop's" belongs to the
+// goroutine that runs the poller; others post to it.
+type Manager struct {
+	cfg     Config
+	log     zerolog.Logger
+	lock    *os.File
+	began   time.Time
+	state   instanceState
+	lastEnd string
+
+	launcher *launch.Launcher
+	cgroups  *launch.Cgroups
+	netns    *network.Namespaces
+	pump     *logs.Pump
+	poller   *poll.Poller
+	work     chan func()
+	running  sync.WaitGroup // every goroutine that this manager started
+	events   *broadcaster
+	hosts    hostUnits // which units have the role of their user
+
+	// The loop's.
+	engine   *machine.Engine
+	set      *unit.Set
+	loadedAt time.Time             // when set was read
+	defs     map[string]*unit.Unit // the definitions in force for coming starts
+	services map[string]*service
+	host     condition.Host
+	queue    []machine.Event // news that effects led to
+	handling bool
+	timer    int // timerfd of the engine's deadline
+	armed    machine.Instant
+	waiters  map[uint64]func(machine.JobDone)
+	nextID   uint64
+	stopping bool
+	reached  machine.Instant // when the target was
+	problems []string        // what this host lacks
+}
+
+// New prepares a manager: it takes the runtime directory, the cgroup and the
+// socket's place, and fails, having left nothing, where another one has them.
+func New(cfg Config) (_ *Manager, err error) {
+	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{},
+		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(chan func())}
+	for _, dir := range []string{cfg.RuntimeDir, filepath.Join(cfg.RuntimeDir, "units"), cfg.LogDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("cannot make %s: %w", dir, err)
+		}
+	}
+	if m.lock, err = lockInstance(cfg.RuntimeDir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.lock.Close()
+		}
+	}()
+	// The launcher comes first: it reserves the low descriptors for children.
+	if m.launcher, err = launch.New(); err != nil {
+		return nil, err
+	}
+	if m.cgroups, err = launch.OpenCgroups(cfg.Instance, launch.CgroupOptions{}); err != nil {
+		return nil, err
+	}
+	if m.netns, err = network.Open(cfg.RuntimeDir); err != nil {
+		return nil, err
+	}
+	if m.pump, err = logs.NewPump(); err != nil {
+		return nil, err
+	}
+	if m.poller, err = poll.New(); err != nil {
+		return nil, err
+	}
+	if m.host, err = condition.Probe(m.cgroups.Controllers()); err != nil {
+		return nil, err
+	}
+	if m.timer, err = unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("cannot make a timer: %w", os.NewSyscallError("timerfd_create", err))
+	}
+	return m, m.poller.Add(m.timer, unix.EPOLLIN, func(uint32) { m.tick() })
+}
+
+// Run serves until everything was stopped in an orderly way, by ctx or by
+// SIGTERM to the process; ready is called when units are being started and
+// nsctl is answered.
+func (m *Manager) Run(ctx context.Context, ready func()) error {
+	listener, err := control.Listen(m.cfg.Socket())
+	if err != nil {
+		return err
+	}
+	server := control.NewServer(control.Config{Backend: backend{m: m}, Role: m.role, Version: m.cfg.Version, Instance: m.cfg.Instance})
+	m.background(func() {
+		if err := m.pump.Run(); err != nil {
+			m.log.Error().Err(err).Msg("logs are no longer read")
+		}
+	})
+	for range workers {
+		m.background(func() {
+			for f := range m.work {
+				f()
+			}
+		})
+	}
+	m.background(func() {
+		if err := server.Serve(listener); err != nil {
+			m.log.Error().Err(err).Msg("nsctl is no longer answered")
+		}
+	})
+	stop := context.AfterFunc(ctx, func() { m.poller.Post(m.shutdown) })
+	defer stop()
+	m.poller.Post(func() { m.begin(); ready() })
+	err = m.poller.Run()
+	return errors.Join(err, m.close(server))
+}
+
+// background starts a goroutine that close waits for.
+func (m *Manager) background(f func()) {
+	m.running.Add(1)
+	go func() {
+		defer m.running.Done()
+		f()
+	}()
+}
+
+// begin loads the units, takes over what an earlier manager left and, on the
+// first start of the instance, starts the target.
+func (m *Manager) begin() {
+	first := m.takeInstance()
+	_, effects := m.load()
+	m.carryOut(effects)
+	m.adopt()
+	if first {
+		m.request(machine.VerbStart, m.cfg.Target, func(d machine.JobDone) {
+			if d.Result == machine.JobDoneOK {
+				m.reached = now()
+			} else {
+				m.log.Warn().Str("unit", m.cfg.Target).Str("result", string(d.Result)).Msg(d.Reason.Text)
+			}
+		})
+	}
+}
+
+// takeInstance reads and replaces the instance's own state file. It reports
+// whether this is the first manager since the instance last stopped in an
+// orderly way (or the machine booted).
+func (m *Manager) takeInstance() bool {
+	path := filepath.Join(m.cfg.RuntimeDir, "manager.json")
+	var last instanceState
+	found, err := readState(path, &last)
+	if err != nil {
+		m.problem(err)
+	}
+	first := !found || last.BootID != bootID() || last.Version != stateVersion
+	m.state = instanceState{Version: stateVersion, BootID: bootID(), PID: os.Getpid(), BootUsec: m.began.UnixMicro()}
+	if !first {
+		m.state.BootUsec, m.state.Restarts = last.BootUsec, last.Restarts+1
+		m.lastEnd = "ended without stopping its services"
+	}
+	if err := writeState(path, m.state); err != nil {
+		m.problem(err)
+	}
+	return first
+}
+
+func (m *Manager) problem(err error) {
+	m.problems = append(m.problems, err.Error())
+	m.log.Warn().Msg(err.Error())
+}
+
+// shutdown stops every unit, then ends the loop.
+func (m *Manager) shutdown() {
+	if m.stopping {
+		return
+	}
+	m.stopping = true
+	m.log.Info().Msg("stopping everything")
+	m.request(machine.VerbStopAll, "", func(machine.JobDone) { m.poller.Close() })
+}
+
+// close unwinds what New and Run made, in reverse, and leaves nothing of the
+// instance but its logs.
+func (m *Manager) close(server *control.Server) error {
+	m.events.close()
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	close(m.work)
+	for _, s := range m.services {
+		s.closeAll()
+	}
+	m.pump.Close()
+	m.running.Wait()
+	m.launcher.Close()
+	m.netns.Close(true)
+	err = errors.Join(err, m.cgroups.RemoveRoot())
+	unix.Close(m.timer)
+	for _, name := range []string{"units", "netns", "manager.json", "control.sock", "control.sock.lock", "lock"} {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(m.cfg.RuntimeDir, name)))
+	}
+	os.Remove(m.cfg.RuntimeDir) // stays if somebody else keeps something there
+	m.lock.Close()
+	return err
+}
+
+// handle gives the engine an event and carries out what follows, news that
+// comes of it included, until nothing is left to do.
+func (m *Manager) handle(ev machine.Event) {
+	m.queue = append(m.queue, ev)
+	if m.handling {
+		return
+	}
+	m.handling = true
+	for len(m.queue) > 0 {
+		ev := m.queue[0]
+		m.queue = m.queue[1:]
+		m.carryOut(m.engine.Handle(ev, now()))
+	}
+	m.handling = false
+	m.queue = nil
+	m.arm()
+}
+
+// tick passes on that the engine's deadline has come.
+func (m *Manager) tick() {
+	var b [8]byte
+	unix.Read(m.timer, b[:])
+	m.armed = 0
+	m.handle(machine.Tick{})
+}
+
+// arm sets the one timer to the earliest deadline.
+func (m *Manager) arm() {
+	at, ok := m.engine.Deadline()
+	if !ok {
+		at = 0
+	}
+	if at == m.armed {
+		return
+	}
+	m.armed = at
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(at))}
+	if err := unix.TimerfdSettime(m.timer, unix.TFD_TIMER_ABSTIME, &spec, nil); err != nil {
+		m.log.Error().Err(err).Int64("at", int64(at)).Msg("cannot set the timer: deadlines are late")
+	}
+}
+
+// request asks the engine for a job; done is called on the loop.
+func (m *Manager) request(verb machine.Verb, unit string, done func(machine.JobDone)) {
+	m.nextID++
+	m.waiters[m.nextID] = done
+	m.handle(machine.Request{ID: m.nextID, Verb: verb, Unit: unit})
+}
+
+// call runs f on the loop and waits for it.
+func (m *Manager) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if !m.poller.Post(func() { f(); close(done) }) {
+		return &control.Error{Code: control.CodeStopping, Message: "cannot answer: the manager is going down"}
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// load reads the unit files and hands the definitions to the engine.
+func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
+	config, err := unit.LoadConfig(filepath.Join(m.cfg.ConfigDir, "nsinit.toml"))
+	if err != nil {
+		m.problem(err)
+	}
+	m.loadedAt = time.Now()
+	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Lax: m.cfg.Lax})
+	extra := m.defs
+	m.defs = map[string]*unit.Unit{}
+	for _, name := range m.set.Names() {
+		if u, err := m.set.Resolve(name); err == nil {
+			m.defs[u.Name] = u
+		}
+	}
+	for name, u := range extra { // instances of templates that were asked for by name
+		if u.Template == "" || m.defs[name] != nil {
+			continue
+		}
+		if u, err := m.set.Resolve(name); err == nil {
+			m.defs[name] = u
+		}
+	}
+	for name, list := range m.set.Problems() {
+		m.log.Error().Str("unit", name).Msg(list.Error())
+	}
+	return m.install()
+}
+
+// install gives the engine the definitions.
+func (m *Manager) install() ([]machine.Problem, []machine.Effect) {
+	configs := make([]machine.Config, 0, len(m.defs))
+	for _, u := range m.defs {
+		configs = append(configs, machine.ConfigOf(u))
+	}
+	problems, effects := m.engine.Load(configs, now())
+	for _, p := range problems {
+		m.log.Warn().Strs("units", p.Units).Msg(p.Text)
+	}
+	return problems, effects
+}
+
+// resolve finds the unit that a person means, instantiating a template if need
+// be. The error is a *control.Error.
+func (m *Manager) resolve(name string) (string, error) {
+	u, err := m.set.Resolve(name)
+	if err == nil {
+		if m.defs[u.Name] == nil {
+			m.defs[u.Name] = u
+			_, effects := m.install()
+			m.carryOut(effects)
+		}
+		return u.Name, nil
+	}
+	bare := m.set.Canonical(name)
+	if _, known := m.engine.State(bare); known {
+		return bare, nil // it runs, and its file is gone or bad
+	}
+	if list := m.set.Problems()[bare]; len(list) > 0 {
+		return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: "cannot load: " + list.Error()}
+	}
+	if errors.Is(err, unit.ErrUnknown) {
+		return "", &control.Error{Code: control.CodeNoSuchUnit, Unit: bare,
+			Message: "no such unit in " + joinPaths(m.cfg.UnitPath), Hint: "after adding a file: nsctl daemon-reload"}
+	}
+	return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: "cannot load: " + err.Error()}
+}

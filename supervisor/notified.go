@@ -1,0 +1,152 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/reaper"
+	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/supervisor/notify"
+)
+
+// notifyBatch is how many datagrams of one service are taken at a wake-up, so
+// that a flood delays nobody but its sender.
+const notifyBatch = 32
+
+// notified takes what a service says of itself (sd_notify(3)).
+func (m *Manager) notified(g *generation) {
+	for range notifyBatch {
+		if g.notify == nil {
+			return
+		}
+		r, err := g.notify.Receive()
+		var dropped *notify.Dropped
+		switch {
+		case errors.Is(err, notify.ErrAgain):
+			return
+		case errors.As(err, &dropped):
+			m.services[g.unit].notice(logs.Warning, "a notification was dropped: %v", dropped.Cause)
+			continue
+		case err != nil:
+			m.poller.Remove(g.notify.FD())
+			m.problem(fmt.Errorf("%s: notifications are no longer read: %w", g.unit, err))
+			return
+		}
+		if m.accepts(g, r.Sender) {
+			m.handle(m.notification(g, r))
+		}
+		r.Done()
+	}
+}
+
+// accepts applies notify_access. The socket tells which service it is; which
+// of its processes, only the kernel's credentials do, and root inside can
+// write any process of the service there.
+func (m *Manager) accepts(g *generation, s notify.Sender) bool {
+	switch g.def.Service.NotifyAccess {
+	case "all":
+		return true
+	case "exec":
+		if s.PID == g.mainPID || g.mainPID == 0 {
+			return true
+		}
+		for _, h := range g.hooks {
+			if h.proc != nil && h.proc.PID == s.PID {
+				return true
+			}
+		}
+		return false
+	case "main":
+		return g.mainPID == 0 || s.PID == g.mainPID
+	}
+	return false
+}
+
+// notification puts a datagram in the engine's words.
+func (m *Manager) notification(g *generation, r notify.Received) machine.Notify {
+	msg := r.Message
+	n := machine.Notify{Ref: g.ref(), Ready: msg.Ready, Reloading: msg.Reloading, Stopping: msg.Stopping,
+		HasStatus: msg.HasStatus, Status: msg.Status, Errno: msg.Errno, Watchdog: msg.Watchdog == notify.WatchdogPing,
+		WatchdogTrigger: msg.Watchdog == notify.WatchdogTrigger, ExtendTimeout: msg.ExtendTimeout}
+	if msg.HasWatchdogUsec && msg.WatchdogUsec >= minWatchdog {
+		n.WatchdogPeriod = msg.WatchdogUsec
+	}
+	if msg.MainPID != 0 {
+		n.MainPID = m.nameMain(g, msg.MainPID)
+	}
+	for _, p := range msg.Problems {
+		m.services[g.unit].notice(logs.Warning, "a line of a notification was ignored: %s", p)
+	}
+	for _, k := range msg.Unsupported {
+		m.services[g.unit].notice(logs.Warning, "%s in a notification is not supported yet", k)
+	}
+	return n
+}
+
+// minWatchdog is the shortest period that a service may ask for: below it the
+// manager would do nothing else.
+const minWatchdog = 10 * time.Millisecond
+
+// nameMain follows MAINPID=: it finds the process among those of the payload,
+// and tells the reaper, so that its exit is kept apart. It gives the number
+// here, 0 if there is no such process.
+func (m *Manager) nameMain(g *generation, inside int) int {
+	fd, pid := g.findInside(inside)
+	if pid == 0 {
+		m.services[g.unit].notice(logs.Warning, "MAINPID=%d is no process of this service", inside)
+		return 0
+	}
+	g.dropMain()
+	g.main, g.mainPID, g.named = fd, pid, int32(inside)
+	b := []byte{byte(inside), byte(inside >> 8), byte(inside >> 16), byte(inside >> 24)}
+	if _, err := unix.Pwrite(g.record, b, reaper.NamedOffset); err != nil {
+		m.problem(fmt.Errorf("%s: cannot name main process %d to the reaper: %w", g.unit, inside, err))
+	}
+	return pid
+}
+
+// findInside opens the payload's process that has this number inside.
+func (g *generation) findInside(inside int) (pidfd, pid int) {
+	procs, err := g.cgroup.Procs()
+	if err != nil {
+		return 0, 0
+	}
+	for _, pid := range procs {
+		if insidePID(pid) != inside {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return 0, 0
+		}
+		if insidePID(pid) == inside { // else it ended, and the number is another's now
+			return fd, pid
+		}
+		unix.Close(fd)
+	}
+	return 0, 0
+}
+
+// insidePID gives the number that process pid has in its own PID namespace: the
+// last of NSpid (proc_pid_status(5)); 0 if there is no such process.
+func insidePID(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(v)
+			n, _ := strconv.Atoi(fields[len(fields)-1])
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,130 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/supervisor/compile"
+	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// Plan compiles the next start of a unit for this host, and does nothing of it.
+func (b backend) Plan(ctx context.Context, name string) (control.Plan, error) {
+	m := b.m
+	var u *unit.Unit
+	var number uint64
+	var err error
+	callErr := m.call(ctx, func() {
+		var canonical string
+		if canonical, err = m.resolve(name); err != nil {
+			return
+		}
+		snap, _ := m.engine.State(canonical)
+		u, number = m.defs[canonical], snap.Generation+1
+		if u == nil {
+			err = &control.Error{Code: control.CodeBadUnit, Unit: canonical, Message: "cannot plan: it runs, and its file is gone or bad"}
+		}
+	})
+	if callErr != nil {
+		return control.Plan{}, callErr
+	}
+	if err != nil {
+		return control.Plan{}, err
+	}
+	if u.IsTarget() {
+		return control.Plan{}, &control.Error{Code: control.CodeConflict, Unit: u.Name, Message: "cannot plan: it is a target, and starts nothing itself"}
+	}
+	return m.plan(u, number)
+}
+
+func (m *Manager) plan(u *unit.Unit, number uint64) (control.Plan, error) {
+	host := m.launcher.Host()
+	svc, program, err := m.compileFor(u, host, number)
+	if err != nil {
+		return control.Plan{}, planError(u.Name, err)
+	}
+	p := control.Plan{Unit: u.Name, Path: u.Path, DropIns: len(u.DropIns), Profile: u.Profile,
+		Host:    "this host, Linux " + kernelRelease(),
+		Relaxed: u.Relaxations, Needs: needs(u, host, svc.Spec.Namespaces)}
+	p.Steps = append(m.preparation(u, svc, program, number), programSteps(program)...)
+	return p, nil
+}
+
+// compileFor makes the program of a start as launchUnit would.
+func (m *Manager) compileFor(u *unit.Unit, host isolate.Host, number uint64) (*compile.Service, *isolate.Program, error) {
+	facts, err := compile.Gather(u)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := filepath.Join(m.cfg.unitDir(u.Name), strconv.FormatUint(number, 10))
+	facts.InvocationID = strings.Repeat("0", 32) // a new one at each start
+	facts.NetNS = u.Network.Mode != unit.NetworkHost
+	if u.Service.NotifyAccess != "none" || u.Service.Type == "notify" {
+		facts.NotifySocket = filepath.Join(dir, "notify")
+	}
+	if u.Isolation.Namespaces.Mount && u.Filesystem.PrivateDevices {
+		facts.LogSocket = filepath.Join(dir, "log.sock")
+	}
+	svc, err := compile.Start(u, host, facts)
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := isolate.Compile(svc.Spec, host)
+	return svc, program, err
+}
+
+func planError(name string, err error) *control.Error {
+	e := &control.Error{Code: control.CodeFailed, Unit: name, Message: "cannot start: " + trimUnit(err.Error(), name)}
+	var ce *compile.Error
+	if errors.As(err, &ce) && ce.Key != "" {
+		e.Hint = "The key is " + ce.Key + ": nsctl cat --resolved " + name
+	}
+	return e
+}
+
+// preparation lists what the manager does before the clone.
+func (m *Manager) preparation(u *unit.Unit, svc *compile.Service, p *isolate.Program, number uint64) []control.PlanStep {
+	var out []control.PlanStep
+	add := func(call, args string) {
+		out = append(out, control.PlanStep{By: "manager", Call: call, Args: args})
+	}
+	for _, d := range svc.Spec.Directory {
+		add("mkdir", fmt.Sprintf("%s mode %04o owner %d:%d (if it is not there)", d.Path, d.Mode, d.UID, d.GID))
+	}
+	if u.Network.Mode != unit.NetworkHost {
+		add("network", networkText(u)+" -> fd netns")
+	}
+	group := filepath.Join(m.cgroups.Root(), u.Resources.Slice, u.Name, strconv.FormatUint(number, 10))
+	add("mkdir", "cgroup "+group+"/{init,main}")
+	for _, o := range p.Open {
+		call, args, _ := strings.Cut(o.String(), " ")
+		add(call, args)
+	}
+	args := "cgroup " + group + "/init"
+	if p.Namespaces.Has(isolate.PID) {
+		args = "NEWPID  " + args
+	}
+	add("clone3", args)
+	return out
+}
+
+// programSteps lists what the child does that becomes the reaper, and what each
+// program does up to its execve.
+func programSteps(p *isolate.Program) []control.PlanStep {
+	var out []control.PlanStep
+	for _, s := range p.Setup {
+		out = append(out, control.PlanStep{By: "reaper", Call: s.Call.String(), Args: s.What})
+	}
+	for _, e := range p.Execs {
+		for _, s := range e.Steps {
+			out = append(out, control.PlanStep{By: e.Label(), Call: s.Call.String(), Args: s.What})
+		}
+	}
+	return out
+}

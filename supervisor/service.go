@@ -1,0 +1,111 @@
+package supervisor
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/nsinit/nsinit/reaper"
+	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// service is what the manager holds of a unit that has run, besides the state
+// machine's own values. It belongs to the loop.
+type service struct {
+	name string
+	def  *unit.Unit // the definition that it was launched with
+	log  *logs.Log
+	snap machine.Snapshot // as last published
+
+	gen       *generation            // the present start, from Launch to Released
+	leftovers map[uint64]*generation // older starts with processes that were left alone
+
+	launching   bool             // a launch of this unit is under way on a worker
+	releaseWait *machine.Release // that came meanwhile
+	start       startState
+	notices     []notice       // about the present start
+	record      *reaper.Record // of the last start, once it has ended
+}
+
+// notice is a line for status.
+type notice struct {
+	at   int64 // Unix microseconds
+	text string
+}
+
+// service gives the unit's record, made when first needed.
+func (m *Manager) service(name string) *service {
+	s := m.services[name]
+	if s == nil {
+		s = &service{name: name, def: m.defs[name], leftovers: map[uint64]*generation{}}
+		m.services[name] = s
+	}
+	return s
+}
+
+// openLog takes the unit's log in use; it stays so until the unit is at rest.
+func (m *Manager) openLog(s *service, adopted bool) {
+	if s.log != nil {
+		return
+	}
+	cfg := logs.Config{Unit: s.name, Dir: filepath.Join(m.cfg.LogDir, s.name), StagingDir: filepath.Join(m.cfg.unitDir(s.name), "log"),
+		Adopted: adopted, LevelMax: logs.Debug}
+	if s.def != nil {
+		l := s.def.Log
+		cfg.MaxSize, cfg.MaxFiles, cfg.Compress = int64(l.MaxSize), l.MaxFiles, l.Compress
+		cfg.RateInterval, cfg.RateBurst, cfg.LevelMax = l.LogRateLimitIntervalSec, l.LogRateLimitBurst, logs.Priority(l.LogLevelMax)
+	}
+	s.log = m.pump.Add(cfg)
+}
+
+// notice writes a line of the manager's own into the unit's log.
+func (s *service) notice(p logs.Priority, format string, args ...any) {
+	if s.log != nil {
+		s.log.Notice(p, format, args...)
+	}
+}
+
+// atRest lets go of what only a unit in use needs.
+func (m *Manager) atRest(s *service) {
+	if s.gen != nil || s.launching || len(s.leftovers) > 0 {
+		return
+	}
+	if s.log != nil {
+		s.log.Remove(nil)
+		s.log = nil
+	}
+	if err := m.netns.Drop(s.name); err != nil {
+		m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove the network namespace")
+	}
+	m.removeDirectories(s, "restart")
+}
+
+// closeAll closes every descriptor of the unit, without touching its processes.
+func (s *service) closeAll() {
+	if s.gen != nil {
+		s.gen.close()
+	}
+	for _, g := range s.leftovers {
+		g.close()
+	}
+}
+
+// generationOf finds the start that an effect or event is about.
+func (s *service) generationOf(n uint64) *generation {
+	if s.gen != nil && s.gen.number == n {
+		return s.gen
+	}
+	return s.leftovers[n]
+}
+
+func joinPaths(paths []string) string {
+	switch len(paths) {
+	case 0:
+		return "(no unit path)"
+	case 1:
+		return paths[0]
+	}
+	return fmt.Sprintf("%s and %s", strings.Join(paths[:len(paths)-1], ", "), paths[len(paths)-1])
+}

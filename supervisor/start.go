@@ -1,0 +1,307 @@
+package supervisor
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/isolate"
+	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/reaper"
+	"github.com/nsinit/nsinit/supervisor/compile"
+	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/supervisor/notify"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// launchUnit carries out the effect Launch: a worker makes the generation, the
+// loop takes it over.
+func (m *Manager) launchUnit(e machine.Launch) {
+	s := m.service(e.Unit)
+	s.def = m.defs[e.Unit]
+	if s.def == nil {
+		m.queue = append(m.queue, machine.LaunchFailed{Ref: e.Ref, Setup: machine.Setup{Text: "the unit file is gone"}})
+		return
+	}
+	m.hosts.note(s.def)
+	m.openLog(s, false)
+	s.launching, s.notices = true, nil
+	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: machine.ConfigOf(s.def).Digest}
+	b := &birth{m: m, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
+		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
+	b.g.facts.InvocationID = s.start.InvocationID
+	m.onWorker(func() {
+		began := time.Now()
+		err := b.make()
+		took := time.Since(began)
+		m.poller.Post(func() { m.launched(s, b, took, err) })
+	})
+}
+
+// onWorker hands f to a worker, in a goroutine that waits for one to be free.
+func (m *Manager) onWorker(f func()) {
+	m.background(func() { m.work <- f })
+}
+
+func invocationID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return hex.EncodeToString(b[:])
+}
+
+// birth is a generation while it is being made: with what is only needed until
+// the reaper exists.
+type birth struct {
+	m     *Manager
+	g     *generation
+	files launch.Files
+	read  [2]int // the log pipes' read ends, for the log
+	write [2]int
+	sys   int   // the /dev/log socket
+	owned []int // descriptors to close once the reaper has its copies
+	netns bool
+}
+
+// make makes everything, and unmakes all of it if a part fails.
+func (b *birth) make() (err error) {
+	defer func() {
+		b.closeOwned()
+		if err != nil {
+			b.unmake()
+		}
+	}()
+	g := b.g
+	id := g.facts.InvocationID
+	if g.facts, err = compile.Gather(g.def); err != nil {
+		return err
+	}
+	g.facts.InvocationID = id
+	if err := b.directory(); err != nil {
+		return err
+	}
+	if err := b.sockets(); err != nil {
+		return err
+	}
+	if err := b.network(); err != nil {
+		return err
+	}
+	host := b.m.launcher.Host()
+	svc, err := compile.Start(g.def, host, g.facts)
+	if err != nil {
+		return err
+	}
+	if err := makeDirectories(svc.Spec.Directory); err != nil {
+		return err
+	}
+	if g.program, err = isolate.Compile(svc.Spec, host); err != nil {
+		return err
+	}
+	if err := b.cgroup(svc.Spec.Execs[0].Cred); err != nil {
+		return err
+	}
+	if err := b.logPipes(); err != nil {
+		return err
+	}
+	b.files.Dir = g.dir
+	g.reaper, err = b.m.launcher.Launch(g.program, g.number, b.files)
+	g.child = err == nil
+	if err == nil {
+		b.keepDefinition()
+	}
+	return err
+}
+
+// keepDefinition writes the unit as it is in force for this start beside the
+// record: its file may change or go while it runs.
+func (b *birth) keepDefinition() {
+	dir := filepath.Join(b.g.dir, "def")
+	err := os.Mkdir(dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, b.g.unit+".toml"), []byte(b.g.def.Resolved()), 0o600)
+	}
+	if err != nil {
+		b.m.log.Warn().Str("unit", b.g.unit).Err(err).Msg("cannot keep the definition; should its file change and the manager be killed, the new one would count")
+	}
+}
+
+// directory makes the generation's place in the runtime directory: the record,
+// preallocated, so that a full file system fails the start and not the record.
+func (b *birth) directory() error {
+	g := b.g
+	if err := os.RemoveAll(g.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(g.dir, 0o755); err != nil {
+		return err
+	}
+	fd, err := unix.Open(filepath.Join(g.dir, "record"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot make the record: %w", err)
+	}
+	g.record, b.files.Record = fd, fd
+	if err := unix.Fallocate(fd, 0, 0, reaper.NamedOffset+8); err != nil {
+		return fmt.Errorf("cannot make room for the record in %s: %w", g.dir, err)
+	}
+	if g.doorbell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("cannot make the doorbell: %w", os.NewSyscallError("eventfd2", err))
+	}
+	b.files.Doorbell = g.doorbell
+	return nil
+}
+
+// sockets makes the service's own notify socket and /dev/log.
+func (b *birth) sockets() (err error) {
+	g := b.g
+	if g.def.Service.NotifyAccess != "none" || g.def.Service.Type == "notify" {
+		path := filepath.Join(g.dir, "notify")
+		if g.notify, err = notify.Listen(path, 0o666); err != nil {
+			return err
+		}
+		g.facts.NotifySocket, b.files.Notify = path, g.notify.FD()
+	}
+	if g.def.Isolation.Namespaces.Mount && g.def.Filesystem.PrivateDevices {
+		path := filepath.Join(g.dir, "log.sock")
+		if b.sys, err = logs.ListenSyslog(path, 0o666); err != nil {
+			return err
+		}
+		g.facts.LogSocket, b.files.Syslog = path, b.sys
+	}
+	return nil
+}
+
+// network has the namespace that the unit's mode names ready.
+func (b *birth) network() (err error) {
+	n := b.g.def.Network
+	var fd int
+	switch n.Mode {
+	case unit.NetworkHost:
+		return nil
+	case unit.NetworkPrivate:
+		fd, err = b.m.netns.Private(b.g.unit)
+	case unit.NetworkUnit:
+		fd, err = b.m.netns.Of(n.Unit)
+	case unit.NetworkPath:
+		fd, err = b.m.netns.Path(n.Path)
+	default:
+		err = fmt.Errorf("network mode %q is not supported yet", n.Mode)
+	}
+	if err != nil {
+		return err
+	}
+	b.files.NetNS, b.g.facts.NetNS = fd, true
+	b.owned = append(b.owned, fd)
+	return nil
+}
+
+// cgroup makes the two leaves, with the unit's limits.
+func (b *birth) cgroup(owner isolate.Credentials) (err error) {
+	g := b.g
+	limits := limitsOf(g.def, b.m.host.Memory, owner)
+	if g.cgroup, err = b.m.cgroups.Create(g.unit, g.def.Resources.Slice, g.number, limits); err != nil {
+		return err
+	}
+	b.files.Init, b.files.Main = g.cgroup.InitFD(), g.cgroup.MainFD()
+	return nil
+}
+
+// logPipes makes a pipe for each stream; what does not go to the log is simply
+// not connected.
+func (b *birth) logPipes() (err error) {
+	for i := range b.read {
+		if b.read[i], b.write[i], err = logs.Pipe(); err != nil {
+			return err
+		}
+		b.owned = append(b.owned, b.write[i])
+	}
+	b.files.StdoutRead, b.files.StderrRead = b.read[0], b.read[1]
+	b.files.Stdout, b.files.Stderr = b.write[0], b.write[1]
+	return nil
+}
+
+func (b *birth) closeOwned() {
+	for _, fd := range b.owned {
+		unix.Close(fd)
+	}
+	b.owned = nil
+}
+
+// unmake removes what a failed start has made: no cgroup, file or descriptor
+// stays.
+func (b *birth) unmake() {
+	for _, fd := range []int{b.read[0], b.read[1], b.sys} {
+		if fd != 0 {
+			unix.Close(fd)
+		}
+	}
+	if b.g.cgroup != nil {
+		if err := b.g.cgroup.Remove(); err != nil {
+			b.m.log.Error().Str("unit", b.g.unit).Err(err).Msg("cannot remove the cgroup of a failed start")
+		}
+	}
+	b.g.close()
+	os.RemoveAll(b.g.dir)
+}
+
+// launched takes over what a worker has made.
+func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) {
+	s.launching = false
+	g := b.g
+	if err == nil {
+		s.gen = g
+		s.start.LaunchNsec = int64(took)
+		m.attachLog(s, b)
+		if err := m.watch(g); err != nil {
+			m.problem(fmt.Errorf("%s: %w", g.unit, err))
+		}
+		m.handle(machine.Launched{Ref: g.ref()})
+		m.readRecord(g)
+	} else {
+		m.removeDirectories(s, "no")
+		m.handle(machine.LaunchFailed{Ref: g.ref(), Setup: launchFailure(err, g.unit)})
+	}
+	if r := s.releaseWait; r != nil {
+		s.releaseWait = nil
+		m.release(*r)
+	}
+}
+
+func (m *Manager) attachLog(s *service, b *birth) {
+	for i, stream := range []logs.Stream{logs.Stdout, logs.Stderr} {
+		if err := s.log.Attach(stream, b.read[i]); err != nil {
+			m.problem(fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	if b.sys != 0 {
+		if err := s.log.AttachSyslog(b.sys); err != nil {
+			m.problem(fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	for _, w := range b.g.cgroup.Warnings {
+		s.notices = append(s.notices, notice{time.Now().UnixMicro(), w})
+		s.notice(logs.Warning, "%s", w)
+	}
+}
+
+// launchFailure puts an error of a start in the engine's words.
+func launchFailure(err error, name string) machine.Setup {
+	var step *launch.StepError
+	if errors.As(err, &step) {
+		return setupOf(step)
+	}
+	text := trimUnit(err.Error(), name)
+	var ce *compile.Error
+	if errors.As(err, &ce) {
+		return machine.Setup{Class: int(ce.Class), Text: text}
+	}
+	var errno unix.Errno
+	errors.As(err, &errno)
+	return machine.Setup{Errno: int(errno), Text: text}
+}

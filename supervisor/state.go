@@ -1,0 +1,121 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/machine"
+)
+
+// stateVersion is the layout of state files; others are set aside.
+const stateVersion = 1
+
+// unitState is what the kernel cannot tell of a unit.
+type unitState struct {
+	Version  int              `json:"version"`
+	BootID   string           `json:"boot_id"`
+	Snapshot machine.Snapshot `json:"snapshot"`
+	Start    startState       `json:"start"`
+}
+
+// startState is what the manager itself remembers of the present generation.
+type startState struct {
+	InvocationID string `json:"invocation_id,omitempty"`
+	LaunchNsec   int64  `json:"launch_nsec,omitempty"`
+	RequestedAt  int64  `json:"requested_at,omitempty"` // machine.Instant
+	Digest       string `json:"digest,omitempty"`       // of the definition that it runs with
+}
+
+// instanceState is the manager's own file: who ran last, and since when.
+type instanceState struct {
+	Version  int    `json:"version"`
+	BootID   string `json:"boot_id"`
+	PID      int    `json:"pid"`
+	BootUsec int64  `json:"boot_usec"` // when the first manager of this instance began
+	Restarts int    `json:"restarts"`
+}
+
+// writeState replaces a file as a whole: a reader, or a manager after a power
+// cut, finds the old one or the new one.
+func writeState(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".state-*")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+// readState reads what writeState wrote. A file that is damaged is set aside
+// as path.bad, so that it can be looked at, and is no reason to stop.
+func readState(path string, v any) (found bool, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		os.Rename(path, path+".bad")
+		return false, fmt.Errorf("cannot read %s (set aside as %[1]s.bad): %w", path, err)
+	}
+	return true, nil
+}
+
+// bootID tells one run of the machine from another (random(4)).
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return string(b[:min(len(b), 36)])
+}
+
+// lockInstance makes sure that one manager runs on a runtime directory. The
+// lock goes with the process.
+func lockInstance(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the runtime directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			return nil, fmt.Errorf("cannot start: another manager runs on %s; give this one a name of its own with --instance", dir)
+		}
+		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// now is CLOCK_BOOTTIME.
+func now() machine.Instant {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(fmt.Sprintf("clock_gettime(CLOCK_BOOTTIME): %v", err)) // cannot fail on Linux 2.6.39 and later
+	}
+	return machine.Instant(ts.Nano())
+}
