@@ -53,7 +53,7 @@ func (in *instance) left() (list []string) {
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		list = append(list, fmt.Sprintf("process %d %s", pid, strings.TrimSpace(string(comm))))
 	}
-	for _, pattern := range []string{"/run/%s*", "/run/netns/%s*", "/etc/%s*", "/var/log/%s*", "/tmp/%s*", "/var/tmp/%s*", "/dev/shm/%s*"} {
+	for _, pattern := range []string{"/run/%s*", "/run/netns/%s*", "/etc/%s", "/var/log/%s", "/tmp/%s*", "/var/tmp/%s*", "/dev/shm/%s*"} {
 		files, _ := filepath.Glob(fmt.Sprintf(pattern, in.name))
 		for _, f := range files {
 			list = append(list, "file "+f)
@@ -80,7 +80,7 @@ func (in *instance) processes() (list []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if pid == os.Getpid() {
+		if pid == os.Getpid() || zombie(dir) {
 			continue
 		}
 		args, _ := os.ReadFile(dir + "/cmdline")
@@ -90,6 +90,14 @@ func (in *instance) processes() (list []int) {
 		}
 	}
 	return list
+}
+
+// zombie: a reaper outlives the manager that was killed, and when it has ended
+// itself it is for the machine's init to wait for.
+func zombie(dir string) bool {
+	stat, _ := os.ReadFile(dir + "/stat") // proc_pid_stat(5): the state follows the name in parentheses
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(rest, "Z")
 }
 
 // destroy ends the instance whatever state it is in, and gives what an orderly
@@ -127,7 +135,7 @@ func (in *instance) force() (problems []string) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	for _, fields := range mounts() {
-		if strings.HasPrefix(fields[4], in.runDir+"/") {
+		if strings.HasPrefix(fields[4], in.runDir) {
 			unix.Unmount(fields[4], unix.MNT_DETACH)
 		}
 	}

@@ -255,10 +255,12 @@ func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cmdJSON: [!] json FIELD REGEXP: about the JSON that the last program printed.
+// cmdJSON: [!] json FIELD REGEXP: about the JSON that the last program printed;
+// of a stream, about its last line.
 func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, len(args) == 2, "[!] json FIELD REGEXP")
-	v, err := jsonField([]byte(ts.ReadFile("stdout")), args[0])
+	lines := strings.Split(strings.TrimSpace(ts.ReadFile("stdout")), "\n")
+	v, err := jsonField([]byte(lines[len(lines)-1]), args[0])
 	ts.Check(err)
 	re, err := regexp.Compile("(?s)^(?:" + args[1] + ")$")
 	ts.Check(err)

@@ -56,8 +56,9 @@ func hell([]string) error {
 	return wait()
 }
 
-// namesMain is a wrapper that hands over to its child: SIGTERM is for the child.
-func namesMain([]string) error {
+// namesMain hands over to a child that is waited for by PID 1, as daemons do
+// that fork; with "wrapper", by this process, which ends when the child has.
+func namesMain(args []string) error {
 	signal.Ignore(syscall.SIGTERM)
 	child := exec.Command(os.Args[0], "run")
 	child.Stdout = os.Stdout
@@ -67,7 +68,11 @@ func namesMain([]string) error {
 	if err := tell(fmt.Sprintf("MAINPID=%d\nREADY=1", child.Process.Pid)); err != nil {
 		return err
 	}
-	child.Wait()
+	if args[0] == "wrapper" {
+		child.Wait()
+		return nil
+	}
+	time.Sleep(100 * time.Millisecond) // the manager looks whose message it was
 	return nil
 }
 
