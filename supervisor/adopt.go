@@ -220,7 +220,7 @@ func (m *Manager) adoptLogs(s *service, g *generation) error {
 // around main and for the names of steps. Where the unit or the machine has
 // changed so that it cannot be, those are missing, and the service runs on.
 func (m *Manager) recompile(s *service, g *generation) (compile.Facts, *isolate.Program) {
-	facts, err := compile.Gather(g.def)
+	facts, err := m.facts.Gather(g.def)
 	if err != nil {
 		m.log.Warn().Str("unit", s.name).Err(err).Msg("commands around main cannot be run until it is started again")
 		return compile.Facts{}, nil

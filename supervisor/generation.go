@@ -256,6 +256,9 @@ func (m *Manager) programStarted(g *generation, r *reaper.Record, i int) {
 	if uint32(i) == r.Count-1 || r.Programs[i+1].State == reaper.NotStarted {
 		pid = g.fetchMain(r.Programs[i].PID)
 	}
+	if uint32(i) == r.Count-1 {
+		g.program = nil // no step is left that could fail, and it is large
+	}
 	if c.kind == machine.KindStart {
 		m.handle(machine.MainStarted{Ref: g.ref(), Index: c.index, PID: pid})
 		return

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/network"
+	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/condition"
 	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/logs"
@@ -39,15 +40,17 @@ type Manager struct {
 	state   instanceState
 	lastEnd string
 
-	launcher *launch.Launcher
-	cgroups  *launch.Cgroups
-	netns    *network.Namespaces
-	pump     *logs.Pump
-	poller   *poll.Poller
-	work     chan func()
-	running  sync.WaitGroup // every goroutine that this manager started
-	events   *broadcaster
-	hosts    hostUnits // which units have the role of their user
+	launcher      *launch.Launcher
+	cgroups       *launch.Cgroups
+	netns         *network.Namespaces
+	pump          *logs.Pump
+	poller        *poll.Poller
+	work          chan func()
+	running       sync.WaitGroup // every goroutine that this manager started
+	events        *broadcaster
+	facts         compile.Reader
+	unwatchMounts func()    // ends watching the host's mounts
+	hosts         hostUnits // which units have the role of their user
 
 	// The loop's.
 	engine   *machine.Engine
@@ -61,6 +64,8 @@ type Manager struct {
 	timer    int // timerfd of the engine's deadline
 	armed    machine.Instant
 	waiters  map[uint64]func(machine.JobDone)
+	later    []func() // what can wait until no launch is under way
+	births   int      // launches under way
 	nextID   uint64
 	stopping bool
 	reached  machine.Instant // when the target was
@@ -93,6 +98,9 @@ func New(cfg Config) (_ *Manager, err error) {
 		return nil, err
 	}
 	if m.netns, err = network.Open(cfg.RuntimeDir); err != nil {
+		return nil, err
+	}
+	if m.unwatchMounts, err = m.launcher.WatchMounts(cfg.RuntimeDir); err != nil {
 		return nil, err
 	}
 	if m.pump, err = logs.NewPump(); err != nil {
@@ -220,6 +228,7 @@ func (m *Manager) close(server *control.Server) error {
 	}
 	m.pump.Close()
 	m.running.Wait()
+	m.unwatchMounts()
 	m.launcher.Close()
 	m.netns.Close(true)
 	err = errors.Join(err, m.cgroups.RemoveRoot())

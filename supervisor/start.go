@@ -38,6 +38,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	b := &birth{m: m, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
 	b.g.facts.InvocationID = s.start.InvocationID
+	m.births++
 	m.onWorker(func() {
 		began := time.Now()
 		err := b.make()
@@ -80,7 +81,7 @@ func (b *birth) make() (err error) {
 	}()
 	g := b.g
 	id := g.facts.InvocationID
-	if g.facts, err = compile.Gather(g.def); err != nil {
+	if g.facts, err = b.m.facts.Gather(g.def); err != nil {
 		return err
 	}
 	g.facts.InvocationID = id
@@ -113,22 +114,19 @@ func (b *birth) make() (err error) {
 	b.files.Dir = g.dir
 	g.reaper, err = b.m.launcher.Launch(g.program, g.number, b.files)
 	g.child = err == nil
-	if err == nil {
-		b.keepDefinition()
-	}
 	return err
 }
 
 // keepDefinition writes the unit as it is in force for this start beside the
 // record: its file may change or go while it runs.
-func (b *birth) keepDefinition() {
-	dir := filepath.Join(b.g.dir, "def")
+func (m *Manager) keepDefinition(g *generation) {
+	dir := filepath.Join(g.dir, "def")
 	err := os.Mkdir(dir, 0o700)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, b.g.unit+".toml"), []byte(b.g.def.Resolved()), 0o600)
+		err = os.WriteFile(filepath.Join(dir, g.unit+".toml"), []byte(g.def.Resolved()), 0o600)
 	}
-	if err != nil {
-		b.m.log.Warn().Str("unit", b.g.unit).Err(err).Msg("cannot keep the definition; should its file change and the manager be killed, the new one would count")
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // ended meanwhile
+		m.log.Warn().Str("unit", g.unit).Err(err).Msg("cannot keep the definition; should its file change and the manager be killed, the new one would count")
 	}
 }
 
@@ -253,6 +251,7 @@ func (b *birth) unmake() {
 // launched takes over what a worker has made.
 func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) {
 	s.launching = false
+	m.births--
 	g := b.g
 	if err == nil {
 		s.gen = g
@@ -263,9 +262,19 @@ func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) 
 		}
 		m.handle(machine.Launched{Ref: g.ref()})
 		m.readRecord(g)
+		m.later = append(m.later, func() { m.keepDefinition(g) })
 	} else {
 		m.removeDirectories(s, "no")
 		m.handle(machine.LaunchFailed{Ref: g.ref(), Setup: launchFailure(err, g.unit)})
+	}
+	if m.births == 0 && len(m.later) > 0 {
+		list := m.later
+		m.later = nil
+		m.background(func() {
+			for _, f := range list {
+				f()
+			}
+		})
 	}
 	if r := s.releaseWait; r != nil {
 		s.releaseWait = nil

@@ -40,29 +40,19 @@ type instanceState struct {
 	Restarts int    `json:"restarts"`
 }
 
-// writeState replaces a file as a whole: a reader, or a manager after a power
-// cut, finds the old one or the new one.
+// writeState replaces a file as a whole: whoever reads it, a manager after a
+// kill at any instant included, finds the old one or the new one. It is not
+// synced: what it says holds for this boot only.
 func writeState(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".state-*")
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	_, err = f.Write(append(b, '\n'))
+	b, err := json.Marshal(v)
 	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
+		err = os.WriteFile(path+".new", append(b, '\n'), 0o600)
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(path + ".new")
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return nil

@@ -22,12 +22,15 @@ const maxFactFile = 4 << 20
 // Gather reads the facts about u that stand in files, before each start: the
 // accounts of its root, its environment files, /etc/hosts and the links into
 // /run. The rest of Facts is the caller's to fill in. Errors are *Error.
-func Gather(u *unit.Unit) (Facts, error) {
+func Gather(u *unit.Unit) (Facts, error) { return new(Reader).Gather(u) }
+
+// Gather is the function Gather, with what r has read before and is unchanged.
+func (r *Reader) Gather(u *unit.Unit) (Facts, error) {
 	f := Facts{Environ: os.Environ()}
 	fail := func(key string, err error) (Facts, error) { return Facts{}, &Error{Unit: u.Name, Key: key, Err: err} }
 	root := orDefault(u.Filesystem.RootDirectory, "/")
 	var err error
-	if f.Accounts, err = ReadAccounts(root); err != nil {
+	if f.Accounts, err = r.accounts(root); err != nil {
 		return fail("service.user", err)
 	}
 	if f.EnvironmentFile, err = readEnvironmentFiles(u.Service.EnvironmentFile); err != nil {
