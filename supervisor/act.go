@@ -100,6 +100,9 @@ func (a *action) accept() {
 			continue
 		}
 		t.before, _ = a.m.engine.State(t.name)
+		if t.err = a.m.startable(t.name, a.req.Verb, t.before); t.err != nil {
+			continue
+		}
 		t.now, t.open = t.before, true
 		a.m.request(machine.Verb(a.req.Verb), t.name, func(d machine.JobDone) {
 			r := answer{t: t, done: d, at: now(), s: a.m.look(t.name)}
@@ -109,6 +112,21 @@ func (a *action) accept() {
 			a.answers <- r
 		})
 	}
+}
+
+// startable refuses to start what runs on, or ran, without a definition: a
+// restart would take it down and not bring it back. It runs on the loop.
+func (m *Manager) startable(name, verb string, s machine.Snapshot) error {
+	switch {
+	case m.defs[name] != nil, verb == control.VerbStop, verb == control.VerbReload, verb == control.VerbStart && s.State.Up():
+		return nil
+	case verb == control.VerbTryRestart && s.State.Down():
+		return nil // nothing happens
+	case len(m.set.Problems()[name]) > 0:
+		return &control.Error{Code: control.CodeBadUnit, Unit: name, Message: "cannot " + verb + ": its newer file is bad: " + m.set.Problems()[name].Error()}
+	}
+	return &control.Error{Code: control.CodeNoSuchUnit, Unit: name, Message: "cannot " + verb + ": its unit file is gone",
+		Hint: "after adding a file: nsctl daemon-reload"}
 }
 
 func (a *action) open() bool {
@@ -319,6 +337,9 @@ func failedJob(e *control.Error, cannot, text, verb string, d machine.JobDone, f
 		e.Code, e.Message = control.CodeNotActive, cannot+text
 	case f != nil && verb != control.VerbStop && d.Reason.Result != machine.Success:
 		e.Code, e.Message, e.Hint, e.Failure = control.CodeFailed, cannot+f.Text, f.Hint, f
+		if d.Reason.Result == machine.StartLimitHit {
+			e.Message = cannot + "start limit hit: " + f.Text
+		}
 	case text != "" && d.Reason.Result == machine.Success:
 		e.Message = cannot + text // a refusal
 	default:
@@ -383,6 +404,8 @@ func (m *Manager) failureLines(ctx context.Context, s *sight) []string {
 	q := logs.Query{Lines: 5, Streams: []logs.Stream{logs.Stdout, logs.Stderr, logs.Syslog}}
 	if s.snap.Result != machine.StartLimitHit {
 		q.Since = s.clock.at(s.snap.StartedAt).Add(-10 * time.Millisecond)
+	} else {
+		q.Lines = 1 // of the start before the one that was refused; the others say the same
 	}
 	var out []string
 	for r, err := range logs.Read(ctx, m.logDir(s.name), q) {

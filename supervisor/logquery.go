@@ -34,6 +34,15 @@ type logReader struct {
 	yield func(control.LogRecord, error) bool
 	query logs.Query
 	last  map[string]uint64 // sequence number of the last record given, by unit
+
+	starts map[string]start // of each unit's present or last generation
+}
+
+// start is when a generation began, by the wall clock: what was written since
+// is its own. Of earlier generations nothing is known any more.
+type start struct {
+	number uint64
+	at     time.Time
 }
 
 func (r *logReader) run(ctx context.Context, b backend) error {
@@ -50,6 +59,9 @@ func (r *logReader) run(ctx context.Context, b backend) error {
 		}
 	}
 	here, err := r.present(units)
+	if err == nil {
+		err = r.refresh(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -58,6 +70,30 @@ func (r *logReader) run(ctx context.Context, b backend) error {
 	}
 	r.follow(ctx, units)
 	return nil
+}
+
+// refresh learns of new generations.
+func (r *logReader) refresh(ctx context.Context) error {
+	starts := map[string]start{}
+	err := r.m.call(ctx, func() {
+		c := clockNow()
+		for name, s := range r.m.services {
+			starts[name] = start{s.snap.Generation, c.at(s.snap.StartedAt)}
+		}
+	})
+	if err == nil {
+		r.starts = starts
+	}
+	return err
+}
+
+// record puts a record in the API's form.
+func (r *logReader) record(unit string, rec logs.Record) control.LogRecord {
+	out := logRecord(unit, rec)
+	if s := r.starts[unit]; s.number > 0 && !rec.Time.Before(s.at) {
+		out.Generation = s.number
+	}
+	return out
 }
 
 // parse turns the query into that of package logs; the server has checked it.
@@ -151,7 +187,7 @@ func (r *logReader) past(ctx context.Context, units []string) bool {
 	}
 	for s := earliest(streams); s != nil; s = earliest(streams) {
 		r.last[s.unit] = s.head.Seq
-		if !r.yield(logRecord(s.unit, s.head), nil) {
+		if !r.yield(r.record(s.unit, s.head), nil) {
 			return false
 		}
 		s.advance()
@@ -164,7 +200,7 @@ func (r *logReader) pastTail(ctx context.Context, streams []*logStream) bool {
 	var all []control.LogRecord
 	for s := earliest(streams); s != nil; s = earliest(streams) {
 		r.last[s.unit] = s.head.Seq
-		if all = append(all, logRecord(s.unit, s.head)); len(all) >= 2*r.query.Lines {
+		if all = append(all, r.record(s.unit, s.head)); len(all) >= 2*r.query.Lines {
 			all = append(all[:0], all[len(all)-r.query.Lines:]...)
 		}
 		s.advance()
@@ -213,7 +249,7 @@ func (r *logReader) follow(ctx context.Context, units []string) {
 	defer cancel()
 	woken, stop := r.m.events.watch()
 	defer stop()
-	records := make(chan control.LogRecord)
+	records := make(chan unitRecord)
 	following := map[string]bool{}
 	query := r.query
 	query.Lines, query.Follow = 0, true
@@ -238,32 +274,47 @@ func (r *logReader) follow(ctx context.Context, units []string) {
 		case <-ctx.Done():
 			return
 		case _, ok := <-woken:
-			if !ok {
+			if !ok || r.refresh(ctx) != nil {
 				return
 			}
 			begin()
 		case rec := <-records:
-			if !r.yield(rec, nil) {
+			// A start is published before it can write anything: if this is of
+			// a new one, that has been said by now.
+			select {
+			case _, ok := <-woken:
+				if !ok || r.refresh(ctx) != nil {
+					return
+				}
+				begin()
+			default:
+			}
+			if !r.yield(r.record(rec.unit, rec.Record), nil) {
 				return
 			}
 		}
 	}
 }
 
-func (r *logReader) followOne(ctx context.Context, unit string, q logs.Query, records chan<- control.LogRecord) {
+type unitRecord struct {
+	unit string
+	logs.Record
+}
+
+func (r *logReader) followOne(ctx context.Context, unit string, q logs.Query, records chan<- unitRecord) {
 	for rec, err := range logs.Read(ctx, r.m.logDir(unit), q) {
 		if err != nil {
 			return // this log is gone, or cannot be read; the others go on
 		}
 		select {
-		case records <- logRecord(unit, rec):
+		case records <- unitRecord{unit, rec}:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// logRecord puts a record in the API's form.
+// logRecord is what the record itself says.
 func logRecord(unit string, r logs.Record) control.LogRecord {
 	stream := r.Stream.String()
 	if r.Stream == logs.Manager {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/machine"
 )
 
 // addLog adds a line to a unit's log as the pump writes it: at is in seconds.
@@ -64,6 +65,40 @@ func TestLogsMerged(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// A record belongs to the present generation if it is not older.
+func TestLogsGeneration(t *testing.T) {
+	m := loaded(t, nil)
+	at := time.Now().Add(-time.Minute)
+	c := clockNow()
+	m.services["a"] = &service{name: "a", snap: machine.Snapshot{Machine: machine.Machine{Generation: 4, StartedAt: c.boot - machine.Instant(time.Since(at))}}}
+	addLog(t, m, "a", 1, int(at.Unix())-5, "old")
+	addLog(t, m, "a", 2, int(at.Unix())+5, "new")
+	var got []uint64
+	for r, err := range (backend{m: m}).Logs(context.Background(), control.LogQuery{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r.Generation)
+	}
+	if !slices.Equal(got, []uint64{0, 4}) {
+		t.Errorf("generations %v", got)
+	}
+}
+
+// Whoever asks for a unit that does not exist is told; a bad one has no log.
+func TestLogsOfUnknown(t *testing.T) {
+	m := loaded(t, map[string]string{"bad.toml": "[service]\nexec_startt = 'x'\n"})
+	for name, code := range map[string]string{"nobody": control.CodeNoSuchUnit, "../x": control.CodeBadRequest, "bad": "", "default": ""} {
+		got := ""
+		for _, err := range (backend{m: m}).Logs(context.Background(), control.LogQuery{Units: []string{name}}) {
+			got = asControlError(err).Code
+		}
+		if got != code {
+			t.Errorf("%s: %q, want %q", name, got, code)
+		}
 	}
 }
 

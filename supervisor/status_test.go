@@ -12,10 +12,12 @@ import (
 	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/supervisor/poll"
 	"github.com/nsinit/nsinit/unit"
 )
 
-// loaded is a manager without a loop, which has read the given unit files.
+// loaded is a manager that has read the given unit files, with a loop that runs
+// what is posted to it and nothing else.
 func loaded(t *testing.T, files map[string]string) *Manager {
 	t.Helper()
 	dir := t.TempDir()
@@ -36,6 +38,18 @@ func loaded(t *testing.T, files map[string]string) *Manager {
 		}
 	}
 	m := &Manager{cfg: cfg, launcher: &launch.Launcher{}, engine: machine.New(), services: map[string]*service{}, events: newBroadcaster()}
+	var err error
+	if m.poller, err = poll.New(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- m.poller.Run() }()
+	t.Cleanup(func() {
+		m.poller.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 	m.set = unit.LoadSet(cfg.UnitPath, unit.Options{Lax: true})
 	m.loadedAt = time.Now()
 	m.defs = map[string]*unit.Unit{}
