@@ -34,7 +34,9 @@ func (b backend) Manager(ctx context.Context) (control.ManagerStatus, error) {
 		st.BootUsec, st.ManagerRestarts, st.LastEnd = m.state.BootUsec, m.state.Restarts, m.lastEnd
 		st.Problems = slices.Clone(m.problems)
 		for _, name := range m.unitNames() {
-			st.Counts[m.countedAs(name)]++
+			if u := m.defs[name]; u == nil || u.Path != "" {
+				st.Counts[m.countedAs(name)]++
+			}
 		}
 		target, _ := m.engine.State(m.set.Canonical(m.cfg.Target))
 		if target.State.Up() {
@@ -151,7 +153,7 @@ func (s *sight) entry() control.UnitListEntry {
 	if u := s.def(); u != nil {
 		e.Description, e.Aliases, e.Network = u.Description, u.Aliases, networkText(u)
 		if u.IsTarget() {
-			e.Kind = "target"
+			e.Kind, e.BuiltIn = "target", u.Path == ""
 		}
 	}
 	e.Note = s.note()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,9 @@ func listUnitsCmd(a *app) *cobra.Command {
 			if a.json {
 				return a.printJSON(list)
 			}
+			if !all && len(args) == 0 {
+				list = withoutBuiltIn(list)
+			}
 			v := a.view()
 			a.page()
 			renderList(a.out, v, list, !noLegend)
@@ -38,8 +42,14 @@ func listUnitsCmd(a *app) *cobra.Command {
 	f.StringSliceVar(&q.States, "state", nil, "only units in these states")
 	f.BoolVar(&failed, "failed", false, "only failed units")
 	f.BoolVar(&noLegend, "no-legend", false, "print no heading and no count")
-	f.BoolVarP(&all, "all", "a", false, "accepted for habit's sake")
+	f.BoolVarP(&all, "all", "a", false, "the built-in targets too")
 	return cmd
+}
+
+// withoutBuiltIn leaves out the targets that no file defines: points in the
+// order of a boot, of interest to who follows dependencies.
+func withoutBuiltIn(list []control.UnitListEntry) []control.UnitListEntry {
+	return slices.DeleteFunc(list, func(e control.UnitListEntry) bool { return e.BuiltIn })
 }
 
 func listUnitFilesCmd(a *app) *cobra.Command {

@@ -14,7 +14,7 @@ import (
 func statusCmd(a *app) *cobra.Command {
 	var lines int
 	var states []string
-	var failed bool
+	var failed, all bool
 	cmd := &cobra.Command{
 		Use: "status [UNIT...]", Short: "Show units, or the whole instance", ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -22,7 +22,7 @@ func statusCmd(a *app) *cobra.Command {
 				states = append(states, "failed")
 			}
 			if len(args) == 0 {
-				return a.overview(cmd.Context(), states)
+				return a.overview(cmd.Context(), states, all)
 			}
 			return a.status(cmd.Context(), args, lines)
 		},
@@ -30,12 +30,12 @@ func statusCmd(a *app) *cobra.Command {
 	cmd.Flags().IntVarP(&lines, "lines", "n", 10, "how many log lines")
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only units in these states")
 	cmd.Flags().BoolVar(&failed, "failed", false, "only failed units")
-	cmd.Flags().BoolP("all", "a", false, "accepted for habit's sake")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "without a unit: the built-in targets too")
 	return cmd
 }
 
 // overview is status without a unit.
-func (a *app) overview(ctx context.Context, states []string) error {
+func (a *app) overview(ctx context.Context, states []string, all bool) error {
 	m, err := a.api().Manager(ctx)
 	if err != nil {
 		return err
@@ -49,6 +49,9 @@ func (a *app) overview(ctx context.Context, states []string) error {
 			Manager control.ManagerStatus   `json:"manager"`
 			Units   []control.UnitListEntry `json:"units"`
 		}{m, list})
+	}
+	if !all {
+		list = withoutBuiltIn(list)
 	}
 	v := a.view()
 	a.page()

@@ -12,7 +12,7 @@ func newRoot(a *app) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return a.overview(cmd.Context(), nil) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return a.overview(cmd.Context(), nil, false) },
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.instance, "instance", "nsinit", "the instance to talk to")

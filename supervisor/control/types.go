@@ -42,20 +42,22 @@ type ListQuery struct {
 
 // UnitListEntry is one line of list-units: cheap to make, no process is looked at.
 type UnitListEntry struct {
-	Name           string   `json:"name"`
-	Aliases        []string `json:"aliases,omitempty"`
-	Kind           string   `json:"kind"`
-	Description    string   `json:"description"`
-	LoadState      string   `json:"load_state"`
-	ActiveState    string   `json:"active_state"`
-	SubState       string   `json:"sub_state"`
-	Result         string   `json:"result,omitempty"`
-	StateSinceUsec int64    `json:"state_since_usec,omitempty"`
-	MainPID        int      `json:"main_pid,omitempty"`
-	Restarts       int      `json:"restarts,omitempty"`
-	Tasks          uint64   `json:"tasks,omitempty"`
-	MemoryCurrent  uint64   `json:"memory_current,omitempty"`
-	CPUUsageNsec   uint64   `json:"cpu_usage_nsec,omitempty"`
+	Name    string   `json:"name"`
+	Aliases []string `json:"aliases,omitempty"`
+	Kind    string   `json:"kind"`
+	// BuiltIn is a target that no file defines: a point in the order of a boot.
+	BuiltIn        bool   `json:"built_in,omitempty"`
+	Description    string `json:"description"`
+	LoadState      string `json:"load_state"`
+	ActiveState    string `json:"active_state"`
+	SubState       string `json:"sub_state"`
+	Result         string `json:"result,omitempty"`
+	StateSinceUsec int64  `json:"state_since_usec,omitempty"`
+	MainPID        int    `json:"main_pid,omitempty"`
+	Restarts       int    `json:"restarts,omitempty"`
+	Tasks          uint64 `json:"tasks,omitempty"`
+	MemoryCurrent  uint64 `json:"memory_current,omitempty"`
+	CPUUsageNsec   uint64 `json:"cpu_usage_nsec,omitempty"`
 	// Network is the NETWORK column: "host", "private", an address, "host tcp/22".
 	Network string `json:"network,omitempty"`
 	// Note replaces the description where something is wrong
