@@ -139,6 +139,7 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 			}
 		})
 	}
+	m.poller.Post(func() { m.begin(); ready() }) // before any request: those need the units
 	m.background(func() {
 		if err := server.Serve(listener); err != nil {
 			m.log.Error().Err(err).Msg("nsctl is no longer answered")
@@ -146,7 +147,6 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	})
 	stop := context.AfterFunc(ctx, func() { m.poller.Post(m.shutdown) })
 	defer stop()
-	m.poller.Post(func() { m.begin(); ready() })
 	err = m.poller.Run()
 	return errors.Join(err, m.close(server))
 }
