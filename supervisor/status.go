@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/network"
 	"github.com/nsinit/nsinit/reaper"
@@ -367,48 +366,6 @@ func changedOnDisk(s *sight, dirs []string) int64 {
 		return s.clock.wall.UnixMicro()
 	}
 	return 0
-}
-
-// needs lists what a start takes of the machine, for nsctl plan.
-func needs(u *unit.Unit, h isolate.Host, namespaces isolate.Namespaces) []string {
-	out := []string{"root"}
-	if names := namespaces.Names(); len(names) > 0 {
-		out = append(out, strings.Join(names, " ")+" namespaces (this kernel: all present)")
-	}
-	for _, c := range controllersOf(u) {
-		text := "controller " + c
-		switch {
-		case slices.Contains(h.Controllers, c):
-			text += " (present)"
-		case u.Resources.BestEffort:
-			text += " (missing here; best_effort: the limit is left out)"
-		default:
-			text += " (missing here: the start fails)"
-		}
-		out = append(out, text)
-	}
-	return out
-}
-
-// controllersOf lists the cgroup controllers that [resources] of u needs.
-func controllersOf(u *unit.Unit) []string {
-	r := u.Resources
-	var out []string
-	for _, c := range []struct {
-		name string
-		used bool
-	}{
-		{"cpu", r.CpuWeight != 0 || r.CpuQuota != 0},
-		{"cpuset", len(r.AllowedCpus) > 0},
-		{"io", r.IoWeight != 0 || len(r.IoReadBandwidthMax)+len(r.IoWriteBandwidthMax)+len(r.IoReadIopsMax)+len(r.IoWriteIopsMax) > 0},
-		{"memory", r.MemoryMin.Set || r.MemoryLow.Set || r.MemoryHigh.Set || r.MemoryMax.Set || r.MemorySwapMax.Set},
-		{"pids", len(u.Origins("resources.tasks_max")) > 0},
-	} {
-		if c.used {
-			out = append(out, c.name)
-		}
-	}
-	return out
 }
 
 // kernelRelease is uname -r.
