@@ -263,6 +263,9 @@ func (m *Manager) observe(g *generation) machine.Observed {
 		m.observeProgram(g, r, i, &o)
 	}
 	g.observeNamed(r, &o)
+	if g.named != 0 {
+		m.watchNamed(g)
+	}
 	return o
 }
 

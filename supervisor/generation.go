@@ -50,6 +50,7 @@ type generation struct {
 	main    int  // pidfd of the main process, 0 if it is not known
 	mainPID int  // its number here; named is its number inside, if MAINPID= named it
 	named   int32
+	forget  func() // ends watching a named main process
 	hooks   map[uint64]*hook
 
 	releasing bool
@@ -289,6 +290,10 @@ func (g *generation) fetchMain(inside int32) int {
 }
 
 func (g *generation) dropMain() {
+	if g.forget != nil {
+		g.forget()
+		g.forget = nil
+	}
 	if g.main != 0 {
 		unix.Close(g.main)
 	}

@@ -152,7 +152,7 @@ func (m *Manager) hookJoined(g *generation, e machine.RunHook, h *hook, proc *la
 	}
 	err = m.poller.Add(proc.PIDFD, unix.EPOLLIN, func(uint32) {
 		m.poller.Remove(proc.PIDFD)
-		status := waitStatus(0x7f) // unknown, unless the wait says better
+		status := waitStatus(unknownStatus) // unless the wait says better
 		if ws, err := proc.Wait(); err == nil {
 			status = waitStatus(uint32(ws))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -33,12 +34,14 @@ const farewell = 3 * time.Second
 // Manager runs one instance. Everything below "the loop's" belongs to the
 // goroutine that runs the poller; others post to it.
 type Manager struct {
-	cfg     Config
-	log     zerolog.Logger
-	lock    *os.File
-	began   time.Time
-	state   instanceState
-	lastEnd string
+	cfg      Config
+	log      zerolog.Logger
+	lock     *os.File // of the runtime directory
+	tree     *os.File // of the cgroup
+	listener *net.UnixListener
+	began    time.Time
+	state    instanceState
+	lastEnd  string
 
 	launcher      *launch.Launcher
 	cgroups       *launch.Cgroups
@@ -87,14 +90,20 @@ func New(cfg Config) (_ *Manager, err error) {
 	}
 	defer func() {
 		if err != nil {
-			m.lock.Close()
+			m.abandon()
 		}
 	}()
 	// The launcher comes first: it reserves the low descriptors for children.
 	if m.launcher, err = launch.New(); err != nil {
 		return nil, err
 	}
+	if m.listener, err = control.Listen(cfg.Socket()); err != nil {
+		return nil, err
+	}
 	if m.cgroups, err = launch.OpenCgroups(cfg.Instance, launch.CgroupOptions{}); err != nil {
+		return nil, err
+	}
+	if m.tree, err = lockCgroups(m.cgroups, cfg.Instance); err != nil {
 		return nil, err
 	}
 	if m.netns, err = network.Open(cfg.RuntimeDir); err != nil {
@@ -118,14 +127,51 @@ func New(cfg Config) (_ *Manager, err error) {
 	return m, m.poller.Add(m.timer, unix.EPOLLIN, func(uint32) { m.tick() })
 }
 
+// abandon unwinds a New that failed. What another manager's services live in is
+// not touched: without this lock nothing was made, and with it they are only
+// taken away where there are none.
+func (m *Manager) abandon() {
+	if m.listener != nil {
+		m.listener.Close()
+		os.Remove(m.cfg.Socket())
+	}
+	if m.tree != nil {
+		found, err := m.cgroups.Find()
+		empty := err == nil && len(found) == 0
+		if m.netns != nil {
+			m.netns.Close(empty)
+		}
+		if empty {
+			m.cgroups.RemoveRoot()
+		}
+		m.tree.Close()
+	}
+	if m.unwatchMounts != nil {
+		m.unwatchMounts()
+	}
+	if _, err := os.Stat(filepath.Join(m.cfg.RuntimeDir, "manager.json")); m.lock != nil && err != nil {
+		m.removeRuntime()
+	}
+	if m.lock != nil {
+		m.lock.Close()
+	}
+}
+
+// removeRuntime removes the manager's own files; the directory goes too unless
+// somebody else keeps something there.
+func (m *Manager) removeRuntime() error {
+	var err error
+	for _, name := range []string{"units", "netns", "manager.json", "manager.json.bad", "control.sock", "control.sock.lock", "lock"} {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(m.cfg.RuntimeDir, name)))
+	}
+	os.Remove(m.cfg.RuntimeDir)
+	return err
+}
+
 // Run serves until everything was stopped in an orderly way, by ctx or by
 // SIGTERM to the process; ready is called when units are being started and
 // nsctl is answered.
 func (m *Manager) Run(ctx context.Context, ready func()) error {
-	listener, err := control.Listen(m.cfg.Socket())
-	if err != nil {
-		return err
-	}
 	server := control.NewServer(control.Config{Backend: backend{m: m}, Role: m.role, Version: m.cfg.Version, Instance: m.cfg.Instance})
 	m.background(func() {
 		if err := m.pump.Run(); err != nil {
@@ -141,13 +187,13 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	}
 	m.poller.Post(func() { m.begin(); ready() }) // before any request: those need the units
 	m.background(func() {
-		if err := server.Serve(listener); err != nil {
+		if err := server.Serve(m.listener); err != nil {
 			m.log.Error().Err(err).Msg("nsctl is no longer answered")
 		}
 	})
 	stop := context.AfterFunc(ctx, func() { m.poller.Post(m.shutdown) })
 	defer stop()
-	err = m.poller.Run()
+	err := m.poller.Run()
 	return errors.Join(err, m.close(server))
 }
 
@@ -233,10 +279,8 @@ func (m *Manager) close(server *control.Server) error {
 	m.netns.Close(true)
 	err = errors.Join(err, m.cgroups.RemoveRoot())
 	unix.Close(m.timer)
-	for _, name := range []string{"units", "netns", "manager.json", "control.sock", "control.sock.lock", "lock"} {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(m.cfg.RuntimeDir, name)))
-	}
-	os.Remove(m.cfg.RuntimeDir) // stays if somebody else keeps something there
+	err = errors.Join(err, m.removeRuntime())
+	m.tree.Close()
 	m.lock.Close()
 	return err
 }
@@ -359,7 +403,7 @@ func (m *Manager) resolve(name string) (string, error) {
 		return u.Name, nil
 	}
 	bare := m.set.Canonical(name)
-	if _, known := m.engine.State(bare); known {
+	if snap, known := m.engine.State(bare); known && !snap.State.Down() {
 		return bare, nil // it runs, and its file is gone or bad
 	}
 	if list := m.set.Problems()[bare]; len(list) > 0 {

@@ -109,8 +109,36 @@ func (m *Manager) nameMain(g *generation, inside int) int {
 	if _, err := unix.Pwrite(g.record, b, reaper.NamedOffset); err != nil {
 		m.problem(fmt.Errorf("%s: cannot name main process %d to the reaper: %w", g.unit, inside, err))
 	}
+	m.watchNamed(g)
 	return pid
 }
+
+// watchNamed hears of the end of a main process that the service named. One
+// that is not the reaper's child is waited for by its own parent, and nobody
+// will tell its status.
+func (m *Manager) watchNamed(g *generation) {
+	fd, pid := g.main, g.mainPID
+	g.forget = func() { m.poller.Remove(fd) }
+	err := m.poller.Add(fd, unix.EPOLLIN, func(uint32) {
+		m.poller.Remove(fd)
+		m.readRecord(g)
+		if g.named == 0 || g.main != fd || parentOf(pid) == g.reaper.PID {
+			return // told, or the reaper is about to
+		}
+		g.named = 0
+		m.mainEnded(g, g.commands[len(g.commands)-1].index, unknownStatus)
+	})
+	if err != nil {
+		m.problem(fmt.Errorf("%s: cannot watch main process %d: %w", g.unit, pid, err))
+	}
+}
+
+// unknownStatus is no status that wait(2) gives.
+const unknownStatus = 0x7f
+
+// parentOf gives the parent of a process, 0 if there is no such process
+// (proc_pid_status(5)).
+func parentOf(pid int) int { return statusField(pid, "PPid:") }
 
 // findInside opens the payload's process that has this number inside.
 func (g *generation) findInside(inside int) (pidfd, pid int) {
@@ -136,13 +164,16 @@ func (g *generation) findInside(inside int) (pidfd, pid int) {
 
 // insidePID gives the number that process pid has in its own PID namespace: the
 // last of NSpid (proc_pid_status(5)); 0 if there is no such process.
-func insidePID(pid int) int {
+func insidePID(pid int) int { return statusField(pid, "NSpid:") }
+
+// statusField reads the last number of a line of /proc/PID/status.
+func statusField(pid int, key string) int {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "NSpid:"); ok {
+		if v, ok := strings.CutPrefix(line, key); ok {
 			fields := strings.Fields(v)
 			n, _ := strconv.Atoi(fields[len(fields)-1])
 			return n

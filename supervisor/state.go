@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/supervisor/machine"
 )
 
@@ -97,6 +98,23 @@ func lockInstance(dir string) (*os.File, error) {
 			return nil, fmt.Errorf("cannot start: another manager runs on %s; give this one a name of its own with --instance", dir)
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// lockCgroups makes sure that one manager has the instance's cgroup, whatever
+// its runtime directory: two would take each other's services over.
+func lockCgroups(c *launch.Cgroups, instance string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(c.Mount(), c.Root()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the cgroup: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			return nil, fmt.Errorf("cannot start: another manager has the cgroup %s; give this one a name of its own with --instance (this one's is %s)", c.Root(), instance)
+		}
+		return nil, fmt.Errorf("cannot lock the cgroup %s: %w", c.Root(), err)
 	}
 	return f, nil
 }
