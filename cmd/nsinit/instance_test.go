@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait: far above what anything takes on a busy machine.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
 
 // instances numbers those of this run of the tests.
 var instances atomic.Int32

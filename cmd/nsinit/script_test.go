@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -45,6 +46,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// scriptTime is more than any script takes, even if one wait in it takes all of
+// its patience.
+const scriptTime = 2 * patience
+
 // instanceKey is where a script finds its instance.
 type instanceKey struct{}
 
@@ -62,7 +67,15 @@ func setUp(env *testscript.Env, bin string) error {
 	}
 	t := env.T().(failing)
 	env.Values[instanceKey{}] = in
+	// Whatever a script waits for, it is for the manager: without one it ends.
+	overdue := time.AfterFunc(scriptTime, func() {
+		t.Logf("the script runs for %v now: its processes are killed", scriptTime)
+		for _, pid := range in.processes() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	env.Defer(func() {
+		overdue.Stop()
 		if t.Failed() {
 			t.Logf("%s", in.report())
 		}

@@ -1,7 +1,8 @@
 // Command probe is the service that the tests run: one behaviour of a daemon a
 // mode, the bad ones included.
 //
-//	probe run                    say "ready", wait for SIGTERM, say "stopping", exit 0
+//	probe run                    say "ready", wait for SIGTERM, say "stopping", exit 0;
+//	                             at SIGHUP say "reloaded", at SIGUSR1 exit 42
 //	probe exit CODE [DELAY]      exit
 //	probe signal NAME [DELAY]    end by a signal
 //	probe notify DELAY LINE...   send the lines to the notify socket after DELAY, then as run
@@ -60,15 +61,18 @@ func main() {
 // wait is what a daemon does when all is well.
 func wait() error {
 	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	fmt.Println("ready")
 	for sig := range told {
-		if sig == syscall.SIGHUP {
+		switch sig {
+		case syscall.SIGHUP:
 			fmt.Println("reloaded")
-			continue
+		case syscall.SIGUSR1:
+			os.Exit(42)
+		default:
+			fmt.Println("stopping")
+			return nil
 		}
-		fmt.Println("stopping")
-		return nil
 	}
 	return nil
 }
