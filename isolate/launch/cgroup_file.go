@@ -4,34 +4,94 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
+// The control files are opened by system call: package os would enter each into
+// the poller's epoll set and take it out again, as they can be polled.
+
 // writeFile writes one value to a control file: in one write, which is how the
-// kernel takes it.
+// kernel takes it, and where it refuses. Nobody makes control files: with
+// O_CREAT one that this kernel lacks is EACCES or EPERM, and ENOENT means that
+// the cgroup is gone.
 func writeFile(dir, name, value string) error {
-	return os.WriteFile(filepath.Join(dir, name), []byte(value), 0o644)
+	path := filepath.Join(dir, name)
+	fd, err := openFile(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	n, err := uninterrupted(func() (int, error) { return unix.Write(fd, []byte(value)) })
+	if err == nil && n < len(value) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+// readFile reads a control file to its end.
+func readFile(path string) ([]byte, error) {
+	fd, err := openFile(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 512)
+	for {
+		n, err := uninterrupted(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
+		if err != nil {
+			return b, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			return b, nil
+		}
+		if b = b[:len(b)+n]; len(b) == cap(b) {
+			b = slices.Grow(b, len(b))
+		}
+	}
+}
+
+func openFile(path string, flags int) (int, error) {
+	fd, err := uninterrupted(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0o644) })
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+// uninterrupted repeats call while signals, of which the Go scheduler sends
+// some, break it off.
+func uninterrupted(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 func readTrimmed(path string) (string, error) {
-	b, err := os.ReadFile(path)
+	b, err := readFile(path)
 	return string(bytes.TrimSpace(b)), err
 }
 
 // readFields reads a control file that is a list of words.
 func readFields(dir, name string) ([]string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := readFile(filepath.Join(dir, name))
 	return strings.Fields(string(b)), err
 }
 
 // readKey reads the number behind key in a "flat keyed" control file.
 func readKey(path, key string) (uint64, error) {
-	b, err := os.ReadFile(path)
+	b, err := readFile(path)
 	if err != nil {
 		return 0, err
 	}

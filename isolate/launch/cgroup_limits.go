@@ -148,16 +148,9 @@ func (g *Generation) set(s setting) *LimitError {
 	return nil
 }
 
-// apply writes through the library where it has the setting, by hand where it
-// has not: "max", io.weight, cpu.idle.
+// apply writes a setting to one directory. The BFQ scheduler has a file of its
+// own for io.weight where the kernel lacks the iocost controller.
 func (g *Generation) apply(part string, s setting) error {
-	if s.resources != nil {
-		m, err := g.manager(part)
-		if err != nil {
-			return err
-		}
-		return explain(m.Update(s.resources))
-	}
 	dir := filepath.Join(g.cgroups.abs(g.path), part)
 	err := writeFile(dir, s.file, s.value)
 	if err != nil && s.file == "io.weight" && !exists(dir+"/io.weight") && exists(dir+"/io.bfq.weight") {
@@ -204,7 +197,7 @@ func (g *Generation) delegate(l Limits) error {
 		}
 	}
 	files := []string{"", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control"}
-	if b, err := os.ReadFile("/sys/kernel/cgroup/delegate"); err == nil {
+	if b, err := readFile("/sys/kernel/cgroup/delegate"); err == nil {
 		files = []string{""}
 		for f := range strings.FieldsSeq(string(b)) {
 			files = append(files, "/"+f)

@@ -7,17 +7,15 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/cgroups/v3/cgroup2"
 	"golang.org/x/sys/unix"
 )
 
-// setting is one limit as it is written: either the library's form of it, or a
-// file and its value.
+// setting is one limit as it is written: a file and its value (cgroup-v2.rst
+// of the kernel has them all).
 type setting struct {
 	key        string // of [resources]
 	controller string
 	parts      []string // directories, relative to the generation's
-	resources  *cgroup2.Resources
 	file       string
 	value      string
 	weight     uint64 // of io.weight
@@ -39,19 +37,12 @@ var (
 func (l *Limits) settings() []setting {
 	list := l.memory()
 	if l.TasksMax != nil {
-		s := setting{key: "tasks_max", controller: "pids", parts: onMain, implicit: l.TasksMaxDefault}
-		if n := *l.TasksMax; n > 0 && n < 1<<63 {
-			s.resources = &cgroup2.Resources{Pids: &cgroup2.Pids{Max: int64(n)}}
-		} else {
-			s.file, s.value = "pids.max", formatMax(n)
-		}
-		list = append(list, s)
+		list = append(list, setting{key: "tasks_max", controller: "pids", parts: onMain,
+			file: "pids.max", value: formatMax(*l.TasksMax), implicit: l.TasksMaxDefault})
 	}
 	list = append(list, l.cpu()...)
 	if l.OOMGroup {
-		yes := true
-		list = append(list, setting{key: "oom_policy", controller: "memory", parts: onMain,
-			resources: &cgroup2.Resources{Memory: &cgroup2.Memory{OOMGroup: &yes}}})
+		list = append(list, setting{key: "oom_policy", controller: "memory", parts: onMain, file: "memory.oom.group", value: "1"})
 	}
 	if l.IOWeight != 0 {
 		list = append(list, setting{key: "io_weight", controller: "io", parts: onUnit, file: "io.weight",
@@ -65,24 +56,19 @@ func (l *Limits) memory() (list []setting) {
 		key, file string
 		value     *uint64
 		parts     []string
-		field     func(*cgroup2.Memory) **int64
 	}{
-		{"memory_min", "memory.min", l.MemoryMin, onWayTo, func(m *cgroup2.Memory) **int64 { return &m.Min }},
-		{"memory_low", "memory.low", l.MemoryLow, onWayTo, func(m *cgroup2.Memory) **int64 { return &m.Low }},
-		{"memory_high", "memory.high", l.MemoryHigh, onMain, func(m *cgroup2.Memory) **int64 { return &m.High }},
-		{"memory_max", "memory.max", l.MemoryMax, onMain, func(m *cgroup2.Memory) **int64 { return &m.Max }},
-		{"memory_swap_max", "memory.swap.max", l.MemorySwapMax, onMain, func(m *cgroup2.Memory) **int64 { return &m.Swap }},
+		{"memory_min", "memory.min", l.MemoryMin, onWayTo},
+		{"memory_low", "memory.low", l.MemoryLow, onWayTo},
+		{"memory_high", "memory.high", l.MemoryHigh, onMain},
+		{"memory_max", "memory.max", l.MemoryMax, onMain},
+		{"memory_swap_max", "memory.swap.max", l.MemorySwapMax, onMain},
 	} {
 		if m.value == nil {
 			continue
 		}
-		s := setting{key: m.key, controller: "memory", parts: m.parts}
+		s := setting{key: m.key, controller: "memory", parts: m.parts, file: m.file, value: "max"}
 		if *m.value < 1<<63 {
-			n, mem := int64(*m.value), &cgroup2.Memory{}
-			*m.field(mem) = &n
-			s.resources = &cgroup2.Resources{Memory: mem}
-		} else {
-			s.file, s.value = m.file, "max"
+			s.value = strconv.FormatUint(*m.value, 10)
 		}
 		list = append(list, s)
 	}
@@ -90,63 +76,57 @@ func (l *Limits) memory() (list []setting) {
 }
 
 func (l *Limits) cpu() (list []setting) {
-	add := func(key, controller string, parts []string, cpu cgroup2.CPU) {
-		list = append(list, setting{key: key, controller: controller, parts: parts, resources: &cgroup2.Resources{CPU: &cpu}})
-	}
 	if l.CPUIdle {
 		list = append(list, setting{key: "cpu_weight", controller: "cpu", parts: onUnit, file: "cpu.idle", value: "1"})
 	} else if l.CPUWeight != 0 {
-		add("cpu_weight", "cpu", onUnit, cgroup2.CPU{Weight: &l.CPUWeight})
+		list = append(list, setting{key: "cpu_weight", controller: "cpu", parts: onUnit,
+			file: "cpu.weight", value: strconv.FormatUint(l.CPUWeight, 10)})
 	}
 	if l.CPUQuotaUsec != 0 {
-		add("cpu_quota", "cpu", onMain, cgroup2.CPU{Max: cpuMax(l.CPUQuotaUsec, l.CPUPeriodUsec)})
+		list = append(list, setting{key: "cpu_quota", controller: "cpu", parts: onMain,
+			file: "cpu.max", value: cpuMax(l.CPUQuotaUsec, l.CPUPeriodUsec)})
 	}
 	if len(l.AllowedCPUs) > 0 {
-		add("allowed_cpus", "cpuset", onMain, cgroup2.CPU{Cpus: formatCPUs(l.AllowedCPUs)})
+		list = append(list, setting{key: "allowed_cpus", controller: "cpuset", parts: onMain,
+			file: "cpuset.cpus", value: formatCPUs(l.AllowedCPUs)})
 	}
 	return list
 }
 
 // cpuMax gives cpu.max. The kernel takes no quota below 1 ms and no period
 // above 1 s: a small quota gets a longer period.
-func cpuMax(quota, period uint64) cgroup2.CPUMax {
+func cpuMax(quota, period uint64) string {
 	const least, longest = 1000, 1000000
 	if period == 0 {
 		period = 100000
 	}
 	if quota >= 1<<63 {
-		return cgroup2.NewCPUMax(nil, &period)
+		return fmt.Sprintf("max %d", period)
 	}
 	if quota < least {
 		period = min(period*least/quota, longest)
 		quota = least
 	}
-	q := int64(quota)
-	return cgroup2.NewCPUMax(&q, &period)
+	return fmt.Sprintf("%d %d", quota, period)
 }
 
 // ioSettings gives one setting a limit: the key to name in an error differs.
+// io.max keeps the limits that a line does not name.
 func ioSettings(list []IOMax) (out []setting) {
 	for _, m := range list {
 		for _, l := range []struct {
-			key   string
-			kind  cgroup2.IOType
-			value *uint64
+			key, name string
+			value     *uint64
 		}{
-			{"io_read_bandwidth_max", cgroup2.ReadBPS, m.ReadBPS}, {"io_write_bandwidth_max", cgroup2.WriteBPS, m.WriteBPS},
-			{"io_read_iops_max", cgroup2.ReadIOPS, m.ReadIOPS}, {"io_write_iops_max", cgroup2.WriteIOPS, m.WriteIOPS},
+			{"io_read_bandwidth_max", "rbps", m.ReadBPS}, {"io_write_bandwidth_max", "wbps", m.WriteBPS},
+			{"io_read_iops_max", "riops", m.ReadIOPS}, {"io_write_iops_max", "wiops", m.WriteIOPS},
 		} {
 			if l.value == nil {
 				continue
 			}
 			major, minor, err := blockDevice(m.Device)
-			s := setting{key: l.key, controller: "io", parts: onMain, err: err}
-			if *l.value == Unlimited {
-				s.file, s.value = "io.max", fmt.Sprintf("%d:%d %s=max", major, minor, l.kind)
-			} else {
-				s.resources = &cgroup2.Resources{IO: &cgroup2.IO{Max: []cgroup2.Entry{{Type: l.kind, Major: major, Minor: minor, Rate: *l.value}}}}
-			}
-			out = append(out, s)
+			out = append(out, setting{key: l.key, controller: "io", parts: onMain, file: "io.max",
+				value: fmt.Sprintf("%d:%d %s=%s", major, minor, l.name, formatMax(*l.value)), err: err})
 		}
 	}
 	return out

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 
-	"github.com/containerd/cgroups/v3/cgroup2"
+	"golang.org/x/sys/unix"
 )
 
 // Stat is what the payload uses, in bytes and nanoseconds; zero where the
@@ -21,25 +22,20 @@ type Stat struct {
 // Stat reads what the payload uses now. Without the pids controller threads are
 // counted. A generation that is gone has used nothing.
 func (g *Generation) Stat() (Stat, error) {
-	manager, err := g.manager("main")
-	if err != nil {
-		return Stat{}, err
-	}
-	m, err := manager.StatFiltered(cgroup2.StatPids | cgroup2.StatCPU | cgroup2.StatIO)
-	if isGone(err) {
+	main := g.leaf("main")
+	usec, err := readKey(main+"/cpu.stat", "usage_usec")
+	if errors.Is(err, unix.ENODEV) {
 		return Stat{}, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return Stat{}, fmt.Errorf("%s: cannot read what the cgroup uses: %w", g.Unit, err)
 	}
-	s := Stat{Tasks: m.Pids.GetCurrent(), TasksMax: m.Pids.GetLimit(), CPUNsec: m.CPU.GetUsageUsec() * 1000}
-	for _, e := range m.Io.GetUsage() {
-		s.IORead, s.IOWrite = s.IORead+e.GetRbytes(), s.IOWrite+e.GetWbytes()
+	s := Stat{CPUNsec: usec * 1000, Tasks: readMax(main + "/pids.current"), TasksMax: readMax(main + "/pids.max"),
+		Memory: readMax(main + "/memory.current"), MemoryPeak: readMax(main + "/memory.peak"),
+		MemoryMax: readMax(main + "/memory.max"), MemoryHigh: readMax(main + "/memory.high")}
+	if io, err := readFile(main + "/io.stat"); err == nil {
+		s.IORead, s.IOWrite = sumIO(string(io))
 	}
-	// The library would read memory.stat as well, which is long and slow.
-	main := g.leaf("main")
-	s.Memory, s.MemoryPeak = readMax(main+"/memory.current"), readMax(main+"/memory.peak")
-	s.MemoryMax, s.MemoryHigh = readMax(main+"/memory.max"), readMax(main+"/memory.high")
 	if s.TasksMax == 0 && !exists(main+"/pids.max") {
 		threads, err := idsBelow(main, "cgroup.threads")
 		if err != nil {
@@ -64,13 +60,20 @@ func (g *Generation) OOMKills() (uint64, error) {
 	return n, nil
 }
 
-// manager gives the library's handle on a part of the generation. It reads and
-// writes the files in that directory only; its NewManager would switch
-// controllers all the way from the tree's root.
-func (g *Generation) manager(part string) (*cgroup2.Manager, error) {
-	m, err := cgroup2.Load(filepath.Join("/", g.path, part), cgroup2.WithMountpoint(g.cgroups.mount))
-	if err != nil {
-		return nil, fmt.Errorf("%s: cannot use the cgroup %s: %w", g.Unit, g.path, err)
+// sumIO adds up io.stat, which has a line a device: "8:0 rbytes=1 wbytes=2
+// rios=3 ...". (Some kernels print a device's number and nothing behind
+// it, not even an end of line.)
+func sumIO(stat string) (read, written uint64) {
+	for word := range strings.FieldsSeq(stat) {
+		name, value, _ := strings.Cut(word, "=")
+		n, err := strconv.ParseUint(value, 10, 64)
+		switch {
+		case err != nil:
+		case name == "rbytes":
+			read += n
+		case name == "wbytes":
+			written += n
+		}
 	}
-	return m, nil
+	return read, written
 }
