@@ -2,9 +2,10 @@ package launch
 
 import (
 	"bufio"
-	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -59,9 +60,18 @@ func CheckBuild() error {
 	return nil
 }
 
-// checkELF fails for an executable that is dynamic or position-independent.
+// Of elf(5): file types, and the segment that names a dynamic linker.
+const (
+	elfExec   = 2
+	elfDyn    = 3
+	elfInterp = 3
+)
+
+// checkELF fails for an executable that is dynamic or position-independent. It
+// reads a 64-bit little-endian header (elf(5)), which all that launch has code
+// for have: package debug/elf would bring DWARF and three decompressors along.
 func checkELF(path string) error {
-	f, err := elf.Open(path)
+	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // no /proc yet, as PID 1 of a machine: the file itself was checked when it was built
 	}
@@ -69,11 +79,32 @@ func checkELF(path string) error {
 		return fmt.Errorf("an unreadable executable (%w)", err)
 	}
 	defer f.Close()
-	if f.Type != elf.ET_EXEC {
-		return errors.New("-buildmode=pie")
+	head := make([]byte, 64)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return fmt.Errorf("an unreadable executable (%w)", err)
 	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
+	le := binary.LittleEndian
+	if string(head[:6]) != "\x7fELF\x02\x01" {
+		return errors.New("an executable that is no 64-bit little-endian ELF")
+	}
+	switch kind := le.Uint16(head[16:]); kind {
+	case elfExec:
+	case elfDyn:
+		return errors.New("-buildmode=pie")
+	default:
+		return fmt.Errorf("an executable of ELF type %d", kind)
+	}
+	return checkSegments(f, int64(le.Uint64(head[32:])), int64(le.Uint16(head[54:])), int64(le.Uint16(head[56:])))
+}
+
+// checkSegments looks through count program headers of size bytes at offset.
+func checkSegments(f io.ReaderAt, offset, size, count int64) error {
+	kind := make([]byte, 4)
+	for i := range count {
+		if _, err := f.ReadAt(kind, offset+i*size); err != nil {
+			return fmt.Errorf("an unreadable executable (%w)", err)
+		}
+		if binary.LittleEndian.Uint32(kind) == elfInterp {
 			return errors.New("a dynamic linker")
 		}
 	}
