@@ -48,6 +48,9 @@ func mainText(before, after machine.Snapshot) string {
 	case before.MainAlive && before.MainPID != after.MainPID:
 		return fmt.Sprintf(", main pid %d -> %d", before.MainPID, after.MainPID)
 	}
+	if after.MainPID == 0 {
+		return "" // it has ended already
+	}
 	return fmt.Sprintf(", main pid %d", after.MainPID)
 }
 

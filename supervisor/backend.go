@@ -166,11 +166,16 @@ func (s *sight) note() string {
 	switch {
 	case len(s.problems) > 0:
 		p := s.problems[0]
+		if p.Line == 0 {
+			return fmt.Sprintf("%s: %s", p.File, p.Msg)
+		}
 		return fmt.Sprintf("%s:%d:%d %s", p.File, p.Line, p.Col, p.Msg)
 	case s.snap.State == machine.Failed, s.snap.State == machine.AutoRestart:
 		text := s.snap.Result.String()
 		if s.snap.Last != (machine.Status{}) {
 			text += ": " + codeStatus(s.snap.Last)
+		} else if s.snap.Setup.Text != "" {
+			text += ": " + s.snap.Setup.Text
 		}
 		return text + "; see: nsctl status " + s.name
 	case s.snap.Cycle != "":

@@ -407,7 +407,11 @@ func (m *Manager) resolve(name string) (string, error) {
 		return bare, nil // it runs, and its file is gone or bad
 	}
 	if list := m.set.Problems()[bare]; len(list) > 0 {
-		return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: "cannot load: " + list.Error()}
+		message := "cannot load: " + list[0].Error()
+		if len(list) > 1 {
+			message += fmt.Sprintf(" (and %d more)", len(list)-1)
+		}
+		return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: message, Hint: "nsctl verify " + list[0].File + " shows everything that is wrong with it"}
 	}
 	if errors.Is(err, unit.ErrUnknown) {
 		return "", &control.Error{Code: control.CodeNoSuchUnit, Unit: bare,

@@ -6,14 +6,25 @@ import (
 
 // newRoot builds the whole command line.
 func newRoot(a *app) *cobra.Command {
+	var failed, all bool
+	var states []string
 	root := &cobra.Command{
 		Use:           "nsctl",
 		Short:         "Show and steer the units of nsinit",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return a.overview(cmd.Context(), nil, false) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if failed {
+				states = append(states, "failed")
+			}
+			return a.overview(cmd.Context(), states, all)
+		},
 	}
+	// systemctl --failed, without a verb, is what hands type.
+	root.Flags().BoolVar(&failed, "failed", false, "only failed units")
+	root.Flags().StringSliceVar(&states, "state", nil, "only units in these states")
+	root.Flags().BoolVarP(&all, "all", "a", false, "the built-in targets too")
 	f := root.PersistentFlags()
 	f.StringVar(&a.instance, "instance", "nsinit", "the instance to talk to")
 	f.StringVar(&a.socket, "socket", "", "its control socket (NSCTL_SOCKET; default /run/INSTANCE/control.sock)")
