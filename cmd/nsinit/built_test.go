@@ -46,9 +46,10 @@ var binaries = sync.OnceValues(func() (string, error) {
 	return bin, nil
 })
 
-// build makes one binary as it is shipped: static, and no PIE.
+// build makes one binary as it is shipped (GOBUILD of the Makefile): static, no
+// PIE, and without HTTP/2.
 func build(pkg, file string) error {
-	cmd := exec.Command("go", "build", "-buildmode=exe", "-o", file, pkg)
+	cmd := exec.Command("go", "build", "-buildmode=exe", "-tags=nethttpomithttp2", "-o", file, pkg)
 	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
