@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -120,6 +121,9 @@ func (m *Manager) adoptGeneration(f launch.Found) *generation {
 		missing(err)
 		g.record, _ = unix.Open(filepath.Join(g.dir, "record"), unix.O_RDWR|unix.O_CLOEXEC, 0) // what it wrote last
 		return g
+	}
+	if err := g.waitWritten(); err != nil {
+		missing(err)
 	}
 	if err := errors.Join(g.takeBack(), m.adoptLogs(s, g)); err != nil {
 		missing(err)
@@ -267,6 +271,41 @@ func (m *Manager) observe(g *generation) machine.Observed {
 		m.watchNamed(g)
 	}
 	return o
+}
+
+// firstWrite bounds how long a launch that was under way when the manager was
+// killed may take to its first entry in the record.
+const firstWrite = 2 * time.Second
+
+// waitWritten waits for a reaper that is still in its first steps: until it has
+// written, its descriptors may not be where they belong. The record is whole
+// zeros then, as it was allocated.
+func (g *generation) waitWritten() error {
+	path := filepath.Join(g.dir, "record")
+	events, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("cannot watch the record: %w", os.NewSyscallError("inotify_init1", err))
+	}
+	defer unix.Close(events)
+	if _, err := unix.InotifyAddWatch(events, path, unix.IN_MODIFY); err != nil {
+		return nil // it has lost its name, so it was there for long
+	}
+	deadline := time.Now().Add(firstWrite)
+	for unwritten(path) {
+		if !waitFD(events, unix.POLLIN, deadline) {
+			return fmt.Errorf("reaper %d has written nothing for %v: a step of its set-up hangs", g.reaper.PID, firstWrite)
+		}
+		var b [4096]byte
+		unix.Read(events, b[:])
+	}
+	return nil
+}
+
+// unwritten reports whether a record is as it was allocated: of full size, and
+// empty.
+func unwritten(path string) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && len(b) >= reaper.NamedOffset && len(bytes.Trim(b, "\x00")) == 0
 }
 
 // askRecord has the reaper write its record again, after somebody has damaged

@@ -149,12 +149,19 @@ func (m *Manager) abandon() {
 	if m.unwatchMounts != nil {
 		m.unwatchMounts()
 	}
-	if _, err := os.Stat(filepath.Join(m.cfg.RuntimeDir, "manager.json")); m.lock != nil && err != nil {
-		m.removeRuntime()
+	if m.lock == nil {
+		return
 	}
-	if m.lock != nil {
-		m.lock.Close()
+	// What an earlier manager left is for the next one, and what stands in the
+	// socket's place is not ours: only what is empty goes.
+	os.Remove(filepath.Join(m.cfg.RuntimeDir, "units"))
+	os.Remove(filepath.Join(m.cfg.RuntimeDir, "netns"))
+	if _, err := os.Stat(filepath.Join(m.cfg.RuntimeDir, "manager.json")); err != nil {
+		os.Remove(filepath.Join(m.cfg.RuntimeDir, "lock"))
+		os.Remove(m.cfg.Socket() + ".lock")
 	}
+	os.Remove(m.cfg.RuntimeDir)
+	m.lock.Close()
 }
 
 // removeRuntime removes the manager's own files; the directory goes too unless

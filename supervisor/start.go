@@ -31,6 +31,11 @@ func (m *Manager) launchUnit(e machine.Launch) {
 		m.queue = append(m.queue, machine.LaunchFailed{Ref: e.Ref, Setup: machine.Setup{Text: "the unit file is gone"}})
 		return
 	}
+	if half := s.gen; half != nil { // adopted, and its launch had not come to a reaper
+		m.unwatch(half)
+		half.close()
+		s.gen = nil
+	}
 	m.hosts.note(s.def)
 	m.openLog(s, false)
 	s.launching, s.notices = true, nil
@@ -68,7 +73,6 @@ type birth struct {
 	write [2]int
 	sys   int   // the /dev/log socket
 	owned []int // descriptors to close once the reaper has its copies
-	netns bool
 }
 
 // make makes everything, and unmakes all of it if a part fails.
@@ -79,42 +83,64 @@ func (b *birth) make() (err error) {
 			b.unmake()
 		}
 	}()
+	kernel := make(chan error, 1)
+	go func() { kernel <- b.places() }() // joined in the next lines: the kernel's part takes as long as ours
+	owner, err := b.prepare()
+	if kernelErr := <-kernel; err == nil {
+		err = kernelErr
+	}
+	if err == nil && b.g.def.Resources.Delegate.Enabled {
+		err = b.cgroup(owner)
+	}
+	if err != nil {
+		return err
+	}
+	b.files.Dir = b.g.dir
+	b.g.reaper, err = b.m.launcher.Launch(b.g.program, b.g.number, b.files)
+	b.g.child = err == nil
+	return err
+}
+
+// places makes where the service will be: its network namespace and its cgroup
+// (a delegated one has an owner, who is not known yet).
+func (b *birth) places() error {
+	if err := b.network(); err != nil {
+		return err
+	}
+	if b.g.def.Resources.Delegate.Enabled {
+		return nil
+	}
+	return b.cgroup(isolate.Credentials{})
+}
+
+// prepare makes what the service brings along, and the program of its launch.
+// It gives the credentials of the service.
+func (b *birth) prepare() (owner isolate.Credentials, err error) {
 	g := b.g
 	id := g.facts.InvocationID
 	if g.facts, err = b.m.facts.Gather(g.def); err != nil {
-		return err
+		return owner, err
 	}
-	g.facts.InvocationID = id
+	g.facts.InvocationID, g.facts.NetNS = id, g.def.Network.Mode != unit.NetworkHost
 	if err := b.directory(); err != nil {
-		return err
+		return owner, err
 	}
 	if err := b.sockets(); err != nil {
-		return err
+		return owner, err
 	}
-	if err := b.network(); err != nil {
-		return err
+	if err := b.logPipes(); err != nil {
+		return owner, err
 	}
 	host := b.m.launcher.Host()
 	svc, err := compile.Start(g.def, host, g.facts)
 	if err != nil {
-		return err
+		return owner, err
 	}
 	if err := makeDirectories(svc.Spec.Directory); err != nil {
-		return err
+		return owner, err
 	}
-	if g.program, err = isolate.Compile(svc.Spec, host); err != nil {
-		return err
-	}
-	if err := b.cgroup(svc.Spec.Execs[0].Cred); err != nil {
-		return err
-	}
-	if err := b.logPipes(); err != nil {
-		return err
-	}
-	b.files.Dir = g.dir
-	g.reaper, err = b.m.launcher.Launch(g.program, g.number, b.files)
-	g.child = err == nil
-	return err
+	g.program, err = isolate.Compile(svc.Spec, host)
+	return svc.Spec.Execs[0].Cred, err
 }
 
 // keepDefinition writes the unit as it is in force for this start beside the
@@ -194,8 +220,7 @@ func (b *birth) network() (err error) {
 	if err != nil {
 		return err
 	}
-	b.files.NetNS, b.g.facts.NetNS = fd, true
-	b.owned = append(b.owned, fd)
+	b.files.NetNS = fd
 	return nil
 }
 
@@ -225,6 +250,9 @@ func (b *birth) logPipes() (err error) {
 }
 
 func (b *birth) closeOwned() {
+	if b.files.NetNS != 0 {
+		unix.Close(b.files.NetNS)
+	}
 	for _, fd := range b.owned {
 		unix.Close(fd)
 	}
