@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,7 @@ func (m *Manager) adopt() {
 	if err != nil {
 		m.problem(err)
 	}
+	m.instantiate(found, generations)
 	newest := map[string]uint64{}
 	for _, f := range generations {
 		newest[f.Unit] = max(newest[f.Unit], f.Number)
@@ -70,6 +72,28 @@ func (m *Manager) adopt() {
 		if g := s.gen; g != nil {
 			m.readRecord(g)
 		}
+	}
+}
+
+// instantiate loads the instances of templates that somebody had asked for by
+// name: no other unit names them.
+func (m *Manager) instantiate(found map[string]machine.Adopted, generations []launch.Found) {
+	names := slices.Collect(maps.Keys(found))
+	for _, f := range generations {
+		names = append(names, f.Unit)
+	}
+	before := len(m.defs)
+	for _, name := range names {
+		if m.defs[name] != nil {
+			continue
+		}
+		if u, err := m.set.Resolve(name); err == nil && u.Name == name {
+			m.defs[name] = u
+		}
+	}
+	if len(m.defs) > before {
+		_, effects := m.install()
+		m.carryOut(effects)
 	}
 }
 
