@@ -69,7 +69,7 @@ func setUp(env *testscript.Env, bin string) error {
 	env.Values[instanceKey{}] = in
 	// Whatever a script waits for, it is for the manager: without one it ends.
 	overdue := time.AfterFunc(scriptTime, func() {
-		t.Logf("the script runs for %v now: its processes are killed", scriptTime)
+		t.Logf("the script runs for %v now, and its processes are killed; before that:\n%s", scriptTime, in.report())
 		for _, pid := range in.processes() {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}

@@ -7,7 +7,7 @@
 //	probe signal NAME [DELAY]    end by a signal
 //	probe notify DELAY LINE...   send the lines to the notify socket after DELAY, then as run
 //	probe hell                   send what no service should to the notify socket, then READY=1
-//	probe mainpid [wrapper]      start a child, name it as main, end at once (when the child has)
+//	probe mainpid [wrapper MODE] start a child, name it as main, end at once (when the child has)
 //	probe watchdog N             be ready, send N pings, then hang
 //	probe stubborn               as run, and ignore SIGTERM
 //	probe escape                 leave a process in another session that ignores SIGTERM

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -58,13 +59,14 @@ func hell([]string) error {
 
 // namesMain hands over to a child that is waited for by PID 1, as daemons do
 // that fork; with "wrapper", by this process, which ends when the child has.
+// The second argument is what the child does.
 func namesMain(args []string) error {
-	signal.Ignore(syscall.SIGTERM)
-	child := exec.Command(os.Args[0], "run")
+	child := exec.Command(os.Args[0], cmp.Or(args[1], "run"))
 	child.Stdout = os.Stdout
 	if err := child.Start(); err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGTERM) // what is ignored before a start stays so in the child
 	if err := tell(fmt.Sprintf("MAINPID=%d\nREADY=1", child.Process.Pid)); err != nil {
 		return err
 	}
