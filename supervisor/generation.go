@@ -51,6 +51,7 @@ type generation struct {
 	mainPID int  // its number here; named is its number inside, if MAINPID= named it
 	named   int32
 	forget  func() // ends watching a named main process
+	asked   bool   // it has ended, and the reaper was asked what it knows
 	hooks   map[uint64]*hook
 
 	releasing bool
@@ -136,6 +137,7 @@ func (m *Manager) rung(g *generation) {
 	var b [8]byte
 	unix.Read(g.doorbell, b[:])
 	m.readRecord(g)
+	m.namedAnswered(g)
 }
 
 // payload passes on that the payload's cgroup has become empty. The record's
@@ -254,7 +256,9 @@ func (m *Manager) program(g *generation, r *reaper.Record, i int) {
 func (m *Manager) programStarted(g *generation, r *reaper.Record, i int) {
 	c := g.commands[i]
 	pid := 0
-	if uint32(i) == r.Count-1 || r.Programs[i+1].State == reaper.NotStarted {
+	if g.named != 0 {
+		pid = g.mainPID // MAINPID= overtook the reaper's news of who sent it
+	} else if uint32(i) == r.Count-1 || r.Programs[i+1].State == reaper.NotStarted {
 		pid = g.fetchMain(r.Programs[i].PID)
 	}
 	if uint32(i) == r.Count-1 {

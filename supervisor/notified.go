@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ const notifyBatch = 32
 
 // notified takes what a service says of itself (sd_notify(3)).
 func (m *Manager) notified(g *generation) {
+	m.readRecord(g) // who sends was started first
 	for range notifyBatch {
 		if g.notify == nil {
 			return
@@ -113,23 +115,32 @@ func (m *Manager) nameMain(g *generation, inside int) int {
 	return pid
 }
 
-// watchNamed hears of the end of a main process that the service named. One
-// that is not the reaper's child is waited for by its own parent, and nobody
-// will tell its status.
+// watchNamed hears of the end of a main process that the service named. The
+// reaper may have taken its exit and not written it yet, so it is asked: what
+// it writes then has every exit before. A process that has another parent is
+// waited for by that, and nobody will tell its status.
 func (m *Manager) watchNamed(g *generation) {
 	fd, pid := g.main, g.mainPID
 	g.forget = func() { m.poller.Remove(fd) }
 	err := m.poller.Add(fd, unix.EPOLLIN, func(uint32) {
 		m.poller.Remove(fd)
-		m.readRecord(g)
-		if g.named == 0 || g.main != fd || parentOf(pid) == g.reaper.PID {
-			return // told, or the reaper is about to
-		}
-		g.named = 0
-		m.mainEnded(g, g.commands[len(g.commands)-1].index, unknownStatus)
+		g.asked = true
+		g.reaper.Signal(syscall.SIGCHLD)
 	})
 	if err != nil {
 		m.problem(fmt.Errorf("%s: cannot watch main process %d: %w", g.unit, pid, err))
+	}
+}
+
+// namedAnswered draws the conclusion from a record that was asked for.
+func (m *Manager) namedAnswered(g *generation) {
+	if !g.asked {
+		return
+	}
+	g.asked = false
+	if g.named != 0 && parentOf(g.mainPID) != g.reaper.PID {
+		g.named = 0
+		m.mainEnded(g, g.commands[len(g.commands)-1].index, unknownStatus)
 	}
 }
 
