@@ -101,7 +101,7 @@ func (c *compiler) add(s ...Step) { c.prog.Setup = append(c.prog.Setup, s...) }
 // trace the reaper, and no signal from inside may queue on it.
 func (c *compiler) safety() {
 	c.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
-	c.add(sigmask(1<<(uint(syscall.SIGCHLD)-1), "all but SIGCHLD unblocked"))
+	c.add(sigmask(1<<(uint(syscall.SIGCHLD)-1), "all but SIGCHLD unblocked"), ownGroup())
 	c.add(Step{Call: CallSetsid, Class: ClassSetsid})
 	// Not the manager's name: who kills that by name means the manager.
 	c.add(Step{Call: CallPrctl, Args: []Arg{Int(unix.PR_SET_NAME), Str(reaperName(c.spec.Unit))}, Class: ClassNamespace,
@@ -112,6 +112,18 @@ func (c *compiler) safety() {
 	if !c.spec.Namespaces.Has(PID) {
 		c.add(prctl(ClassNamespace, "child subreaper", unix.PR_SET_CHILD_SUBREAPER, 1))
 	}
+}
+
+// ownGroup keeps root inside from setting the reaper's resource limits:
+// prlimit(2) wants all user and group IDs of its target to be the caller's, and
+// a saved group that nobody has never is. (With RLIMIT_FSIZE 64 on its reaper a
+// service could end and nobody learn of it.) For ptrace(2) it is one refusal
+// more. Programs lose it at execve, which copies the effective group
+// (credentials(7)). A user namespace may not map the number.
+func ownGroup() Step {
+	const keep, nobodys = ^uint32(0), ^uint32(0) - 1
+	return tolerate(Step{Call: CallSetresgid, Args: []Arg{Int(keep), Int(keep), Int(nobodys)}, Class: ClassGroup,
+		What: "a saved group of its own"}, syscall.EINVAL)
 }
 
 // reaperName is what ps shows for the reaper of a unit; the kernel cuts it at

@@ -208,16 +208,20 @@ func (m *Manager) readRecord(g *generation) {
 	}
 }
 
+// tornReads is how often a record is read that is being written, which takes
+// microseconds. One that stays so was left half-written, and must not hold the loop.
+const tornReads = 1000
+
 // readRecord reads until the reaper is not writing.
 func readRecord(fd int) (*reaper.Record, error) {
 	b := make([]byte, reaper.Size)
-	for {
+	for try := 1; ; try++ {
 		n, err := unix.Pread(fd, b, 0)
 		if err != nil {
 			return nil, os.NewSyscallError("pread", err)
 		}
 		r, err := reaper.Decode(b[:n])
-		if !errors.Is(err, reaper.ErrTorn) {
+		if !errors.Is(err, reaper.ErrTorn) || try == tornReads {
 			return r, err
 		}
 	}

@@ -342,12 +342,19 @@ func publish(img *image) {
 	img.dirty = false
 	img.record.Seq++
 	img.record.SeqEnd = img.record.Seq
-	_, _, e := syscall.RawSyscall6(syscall.SYS_PWRITE64, reaper.FDRecord, uintptr(unsafe.Pointer(&img.record)),
-		unsafe.Sizeof(img.record), 0, 0, 0)
-	if e != 0 && img.record.Phase < reaper.MainStarted {
-		for { // nothing runs yet, and nobody could be told
-			sys3(syscall.SYS_EXIT_GROUP, exitNoRecord, 0, 0)
+	size := unsafe.Sizeof(img.record)
+	for done := uintptr(0); done < size; {
+		n, _, e := syscall.RawSyscall6(syscall.SYS_PWRITE64, reaper.FDRecord, uintptr(unsafe.Pointer(&img.record))+done,
+			size-done, done, 0, 0)
+		if e == syscall.EFBIG || e != 0 && img.record.Phase < reaper.MainStarted {
+			for { // nothing runs yet, or somebody has limited the reaper itself: nobody could be told, and its end tells
+				sys3(syscall.SYS_EXIT_GROUP, exitNoRecord, 0, 0)
+			}
 		}
+		if e != 0 || n == 0 {
+			break // a full file system: the next exit may find room
+		}
+		done += n
 	}
 	sys3(syscall.SYS_WRITE, reaper.FDDoorbell, uintptr(unsafe.Pointer(&img.one)), 8)
 }

@@ -38,6 +38,9 @@ func probe(args []string) int {
 	case "queue":
 		n, _ := strconv.Atoi(args[1])
 		queue(n)
+	case "limit":
+		limit := unix.Rlimit{Cur: 64, Max: 64}
+		fmt.Println(errText(unix.Prlimit(1, unix.RLIMIT_FSIZE, &limit, nil)))
 	case "orphans":
 		n, _ := strconv.Atoi(args[1])
 		return orphans(n)

@@ -55,9 +55,10 @@ func TestReaperIsOutOfReach(t *testing.T) {
 		refused  bool
 	}{
 		{"default", nil, true},
-		{"dumpable alone defends", []func(*isolate.Program){weakReaper}, true},
-		{"capabilities alone defend", []func(*isolate.Program){without("no dump")}, true},
-		{"seen to fail without both", []func(*isolate.Program){weakReaper, without("no dump")}, false},
+		{"dumpable alone defends", []func(*isolate.Program){weakReaper, without("saved group")}, true},
+		{"capabilities alone defend", []func(*isolate.Program){without("no dump", "saved group")}, true},
+		{"its group alone defends", []func(*isolate.Program){weakReaper, without("no dump")}, true},
+		{"seen to fail without all", []func(*isolate.Program){weakReaper, without("no dump", "saved group")}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for what, e := range attacks(t, visible, c.sabotage...) {
@@ -67,6 +68,28 @@ func TestReaperIsOutOfReach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Root inside cannot limit the reaper. If it could, a record cut short would not
+// be the last word: the reaper ends, which its manager sees.
+func TestReaperLimitsAreItsOwn(t *testing.T) {
+	t.Run("default", func(t *testing.T) {
+		s := launchSpec(t, strict("limit"))
+		if got := s.line(); got != "EPERM" {
+			t.Error("prlimit of the reaper:", got)
+		}
+		s.await(ended)
+	})
+	t.Run("seen to fail without its own group", func(t *testing.T) {
+		s := launchSpec(t, strict("limit"), without("saved group"))
+		if got := s.line(); got != "<nil>" {
+			t.Error("prlimit of the reaper:", got)
+		}
+		fds := []unix.PollFd{{Fd: int32(s.proc.PIDFD), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, int(patience.Milliseconds())); n != 1 {
+			t.Error("the reaper lives and cannot write its record:", n, err)
+		}
+	})
 }
 
 // 200,000 signals to PID 1 leave none pending; with the mask that the clone
