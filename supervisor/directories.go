@@ -76,22 +76,30 @@ func fileMode(mode uint32) os.FileMode {
 	return m
 }
 
-// removeDirectories removes the runtime directories of s that last only as
-// long as upTo says ("no": until it stops; "restart": until it is at rest),
-// unless another unit that runs names them too.
-func (m *Manager) removeDirectories(s *service, upTo string) {
+// passingDirectories gives the runtime directories of s that last only as long
+// as upTo says ("no": until it stops; "restart": until it is at rest), less
+// those that another unit that runs names too.
+func (m *Manager) passingDirectories(s *service, upTo string) (paths []string) {
 	if s.def == nil {
-		return
+		return nil
 	}
 	for _, d := range s.def.Filesystem.RuntimeDirectory {
 		if d.Preserve == "yes" || d.Preserve == "restart" && upTo == "no" || m.sharesDirectory(s, d.Path) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join("/run", d.Path)); err != nil {
-			m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove the runtime directory")
-		}
-		removeEmptyParents(d.Path)
+		paths = append(paths, d.Path)
 	}
+	return paths
+}
+
+// removeDirectories removes runtime directories. It may take long, since a
+// service can fill them: it is not for the loop.
+func removeDirectories(paths []string) (err error) {
+	for _, p := range paths {
+		err = errors.Join(err, os.RemoveAll(filepath.Join("/run", p)))
+		removeEmptyParents(p)
+	}
+	return err
 }
 
 // removeEmptyParents removes what was made above a nested entry.

@@ -141,7 +141,7 @@ func (m *Manager) checkConditions(e machine.CheckConditions) {
 		return
 	}
 	host := m.host
-	m.onWorker(func() {
+	m.onWorker(m.work, func() {
 		ev := conditions(e.Ref, def, host)
 		m.poller.Post(func() { m.handle(ev) })
 	})

@@ -48,7 +48,8 @@ type Manager struct {
 	netns         *network.Namespaces
 	pump          *logs.Pump
 	poller        *poll.Poller
-	work          chan func()
+	work          slots          // launches and their like
+	tidying       slots          // what starts wait for, so it never waits for them
 	running       sync.WaitGroup // every goroutine that this manager started
 	events        *broadcaster
 	facts         compile.Reader
@@ -79,7 +80,7 @@ type Manager struct {
 // socket's place, and fails, having left nothing, where another one has them.
 func New(cfg Config) (_ *Manager, err error) {
 	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{},
-		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(chan func())}
+		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(slots, workers), tidying: make(slots, workers)}
 	for _, dir := range []string{cfg.RuntimeDir, filepath.Join(cfg.RuntimeDir, "units"), cfg.LogDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make %s: %w", dir, err)
@@ -185,13 +186,6 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 			m.log.Error().Err(err).Msg("logs are no longer read")
 		}
 	})
-	for range workers {
-		m.background(func() {
-			for f := range m.work {
-				f()
-			}
-		})
-	}
 	m.poller.Post(func() { m.begin(); ready() }) // before any request: those need the units
 	m.background(func() {
 		if err := server.Serve(m.listener); err != nil {
@@ -211,6 +205,18 @@ func (m *Manager) background(f func()) {
 		defer m.running.Done()
 		f()
 	}()
+}
+
+// slots bound how many pieces of work of one kind run at a time.
+type slots chan struct{}
+
+// onWorker runs f on a goroutine of its own, once a slot is free.
+func (m *Manager) onWorker(s slots, f func()) {
+	m.background(func() {
+		s <- struct{}{}
+		defer func() { <-s }()
+		f()
+	})
 }
 
 // begin loads the units, takes over what an earlier manager left and, on the
@@ -275,7 +281,6 @@ func (m *Manager) close(server *control.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	err := server.Shutdown(ctx)
-	close(m.work)
 	for _, s := range m.services {
 		s.closeAll()
 	}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -40,7 +41,7 @@ func (m *Manager) release(e machine.Release) {
 // sweep removes what a manager that died has left of a generation that this
 // one does not hold.
 func (m *Manager) sweep(r machine.Ref, done func()) {
-	m.onWorker(func() {
+	m.onWorker(m.work, func() {
 		if found, err := m.cgroups.Open(r.Unit, m.slice(r.Unit), r.Generation); err == nil {
 			endGeneration(found, nil)
 			found.Close()
@@ -65,11 +66,16 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 	g.releasing = true
 	kill := func() {
 		m.unwatch(g)
+		var passing []string
+		if s.gen == g {
+			passing = m.passingDirectories(s, "no")
+		}
 		m.background(func() {
 			err := endGeneration(g.cgroup, g)
+			err = errors.Join(err, removeDirectories(passing), os.RemoveAll(g.dir))
 			m.poller.Post(func() {
 				if err != nil {
-					m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Err(err).Msg("cannot remove the cgroup")
+					m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Err(err).Msg("cannot remove all of it")
 				}
 				m.ended(s, g)
 				done()
@@ -86,10 +92,8 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 // ended forgets a generation of which nothing is left.
 func (m *Manager) ended(s *service, g *generation) {
 	g.close()
-	os.RemoveAll(g.dir)
 	if s.gen == g {
 		s.gen, s.record = nil, g.last
-		m.removeDirectories(s, "no")
 	}
 	delete(s.leftovers, g.number)
 	if s.gen == nil && len(s.leftovers) == 0 && s.log != nil {

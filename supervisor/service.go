@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ type service struct {
 	gen       *generation            // the present start, from Launch to Released
 	leftovers map[uint64]*generation // older starts with processes that were left alone
 
+	dropped     chan struct{}    // closed when what the last rest took away is gone; nil: nothing was
 	launching   bool             // a launch of this unit is under way on a worker
 	releaseWait *machine.Release // that came meanwhile
 	start       startState
@@ -76,10 +78,17 @@ func (m *Manager) atRest(s *service) {
 		s.log.Remove(nil)
 		s.log = nil
 	}
-	if err := m.netns.Drop(s.name); err != nil {
-		m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove the network namespace")
-	}
-	m.removeDirectories(s, "restart")
+	// Unmounting the namespace's pin waits for the kernel, so it is a worker's;
+	// the next start waits for that.
+	dropped := make(chan struct{})
+	s.dropped = dropped
+	passing := m.passingDirectories(s, "restart")
+	m.onWorker(m.tidying, func() {
+		defer close(dropped)
+		if err := errors.Join(m.netns.Drop(s.name), removeDirectories(passing)); err != nil {
+			m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove what a unit at rest needs no more")
+		}
+	})
 }
 
 // closeAll closes every descriptor of the unit, without touching its processes.

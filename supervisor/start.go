@@ -40,21 +40,16 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	m.openLog(s, false)
 	s.launching, s.notices = true, nil
 	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: machine.ConfigOf(s.def).Digest}
-	b := &birth{m: m, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
+	b := &birth{m: m, rest: s.dropped, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
 	b.g.facts.InvocationID = s.start.InvocationID
 	m.births++
-	m.onWorker(func() {
+	m.onWorker(m.work, func() {
 		began := time.Now()
 		err := b.make()
 		took := time.Since(began)
 		m.poller.Post(func() { m.launched(s, b, took, err) })
 	})
-}
-
-// onWorker hands f to a worker, in a goroutine that waits for one to be free.
-func (m *Manager) onWorker(f func()) {
-	m.background(func() { m.work <- f })
 }
 
 func invocationID() string {
@@ -71,12 +66,16 @@ type birth struct {
 	files launch.Files
 	read  [2]int // the log pipes' read ends, for the log
 	write [2]int
-	sys   int   // the /dev/log socket
-	owned []int // descriptors to close once the reaper has its copies
+	sys   int           // the /dev/log socket
+	rest  chan struct{} // see service.dropped
+	owned []int         // descriptors to close once the reaper has its copies
 }
 
 // make makes everything, and unmakes all of it if a part fails.
 func (b *birth) make() (err error) {
+	if b.rest != nil {
+		<-b.rest
+	}
 	defer func() {
 		b.closeOwned()
 		if err != nil {
@@ -292,7 +291,8 @@ func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) 
 		m.readRecord(g)
 		m.later = append(m.later, func() { m.keepDefinition(g) })
 	} else {
-		m.removeDirectories(s, "no")
+		passing := m.passingDirectories(s, "no")
+		m.onWorker(m.tidying, func() { removeDirectories(passing) })
 		m.handle(machine.LaunchFailed{Ref: g.ref(), Setup: launchFailure(err, g.unit)})
 	}
 	if m.births == 0 && len(m.later) > 0 {
