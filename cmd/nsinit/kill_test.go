@@ -26,6 +26,7 @@ log_rate_limit_burst = 0
 wanted_by = "default"`,
 		"web": `
 [service]
+type = "notify"
 exec_start = "@PROBE@ http 127.0.0.1:8080"
 [install]
 wanted_by = "default"`,

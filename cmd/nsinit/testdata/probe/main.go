@@ -15,7 +15,7 @@
 //	probe orphans N              orphan N processes, each of which ends at once, then as run
 //	probe lines N [DELAY]        print the numbers 1 to N, DELAY apart, then as run
 //	probe seq                    print a number every millisecond
-//	probe http ADDRESS           serve "hello" there
+//	probe http ADDRESS           serve "hello" there, and say so to the notify socket
 //	probe get URL                print what URL answers
 //	probe where                  print host name, pid and namespaces, then as run
 //	probe descriptors            print what is open, then as run
@@ -26,6 +26,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -153,8 +154,15 @@ func sequence([]string) error {
 }
 
 func serve(args []string) error {
+	listener, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
 	fmt.Println("listening on", args[0])
-	return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
+	if err := tell("READY=1"); err != nil {
+		return err
+	}
+	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
 }
 
 func get(args []string) error {
