@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,14 +20,23 @@ import (
 //go:embed probe/probe.c
 var probeSource []byte
 
-// lab is where a run happens: a directory of its own and two tiny programs.
+//go:embed probe/dynamic.c
+var dynamicSource []byte
+
+// lab is where a run happens: directories of its own and four tiny programs.
 type lab struct {
 	options
-	dir   string // under /var/lib: a service's private /tmp, /run and /home would hide it
-	probe string // writes its first line and exits
-	hold  string // writes its first line and sleeps for ever
+	dir    string // under /var/lib: a service's private /tmp, /run and /home would hide it
+	memory string // on a tmpfs, which /run is on a machine that was booted; for runtime directories
+	probe  string // writes its first line and exits
+	hold   string // writes its first line and sleeps for ever
 
-	launcher *launch.Launcher // made by the first that needs it
+	dynamic, dynamicHold string // the same two, linked with libc
+
+	launcher    *launch.Launcher // a process has one
+	launcherErr error            // why there is none
+	crowded     bool             // nsinit's crowd runs in this mount namespace
+	instances   int              // that were made
 }
 
 // newLab makes the directory and builds the programs with gcc.
@@ -35,13 +45,18 @@ func newLab(o options) (*lab, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("cannot become a subreaper: %w", err)
 	}
-	dir, err := os.MkdirTemp("/var/lib", "nsbench.")
-	if err != nil {
+	l := &lab{options: o}
+	// Before any file is opened: it reserves the low descriptors.
+	l.launcher, l.launcherErr = launch.New()
+	var err error
+	if l.dir, err = os.MkdirTemp("/var/lib", "nsbench."); err != nil {
 		return nil, fmt.Errorf("cannot make the work directory: %w", err)
 	}
-	l := &lab{options: o, dir: dir, probe: filepath.Join(dir, "probe"), hold: filepath.Join(dir, "hold")}
-	if err := l.build(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	if l.memory, err = os.MkdirTemp("/dev/shm", "nsbench."); err == nil {
+		err = l.build()
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.remove())
 	}
 	return l, nil
 }
@@ -50,23 +65,47 @@ func (l *lab) build() error {
 	if err := os.Chmod(l.dir, 0o755); err != nil {
 		return err
 	}
-	source := filepath.Join(l.dir, "probe.c")
-	if err := os.WriteFile(source, probeSource, 0o644); err != nil {
-		return err
-	}
-	for _, p := range []struct{ out, define string }{{l.probe, "-DPROBE"}, {l.hold, "-DHOLD"}} {
-		out, err := exec.Command("gcc", "-Os", "-static", "-nostdlib", "-fno-stack-protector", "-mgeneral-regs-only",
-			"-Wl,--build-id=none", "-s", p.define, "-o", p.out, source).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("cannot build the probe: gcc: %w\n%s", err, out)
+	bare := []string{"-static", "-nostdlib", "-fno-stack-protector", "-mgeneral-regs-only", "-Wl,--build-id=none"}
+	for _, p := range []struct {
+		out    *string
+		name   string
+		source []byte
+		flags  []string
+	}{
+		{&l.probe, "probe", probeSource, append(bare, "-DPROBE")},
+		{&l.hold, "hold", probeSource, append(bare, "-DHOLD")},
+		{&l.dynamic, "dynamic", dynamicSource, nil},
+		{&l.dynamicHold, "dynamic-hold", dynamicSource, []string{"-DHOLD"}},
+	} {
+		*p.out = filepath.Join(l.dir, p.name)
+		source := *p.out + ".c"
+		if err := os.WriteFile(source, p.source, 0o644); err != nil {
+			return err
+		}
+		argv := slices.Concat([]string{"-Os", "-s"}, p.flags, []string{"-o", *p.out, source})
+		if out, err := exec.Command("gcc", argv...).CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot build %s: gcc: %w\n%s", p.name, err, out)
 		}
 	}
 	return nil
 }
 
-// sub makes a fresh directory for one measurement.
+// sub makes a fresh directory for one measurement, on the disk.
 func (l *lab) sub(name string) (string, error) {
 	return os.MkdirTemp(l.dir, name+".")
+}
+
+// runtimeDir makes a fresh directory in memory.
+func (l *lab) runtimeDir(name string) (string, error) {
+	return os.MkdirTemp(l.memory, name+".")
+}
+
+func (l *lab) remove() error {
+	err := os.RemoveAll(l.dir)
+	if l.memory != "" {
+		err = errors.Join(err, os.RemoveAll(l.memory))
+	}
+	return err
 }
 
 // close kills what is left of this process's descendants and removes the
@@ -86,7 +125,7 @@ func (l *lab) close() error {
 		}
 		reapAll()
 	}
-	return errors.Join(err, os.RemoveAll(l.dir))
+	return errors.Join(err, l.remove())
 }
 
 // reapAll waits for at least one child and takes every other that has ended.

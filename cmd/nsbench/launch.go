@@ -7,151 +7,192 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/network"
 	"github.com/nsinit/nsinit/reaper"
 	"github.com/nsinit/nsinit/supervisor/compile"
+	"github.com/nsinit/nsinit/supervisor/logs"
 	"github.com/nsinit/nsinit/unit"
 )
 
-const launchName = "nsinit, default profile, as the manager launches"
+const launchName = "nsinit, default profile, launch"
 
-// launcher does in this process what the manager does for one start: it compiles
-// the unit, makes the start's cgroups and files, and clones the child. The way
-// to the manager is not in it, as the command's own start is not in exec.Cmd's.
+// launcher does in this process what the manager's worker does for one start:
+// it gathers facts, makes the start's files, socket, network namespace, cgroups
+// and log pipes, compiles the unit, and clones the child. The way to the manager
+// is not in it, as the command's own start is not in exec.Cmd's. Each start is
+// the first of its unit: its network namespace comes from the ready ones.
 type launcher struct {
-	*launch.Launcher
-	unit   *unit.Unit
-	cgroup string
-	dir    string
-	serial uint64
-	out    *stampReader
+	lab     *lab
+	unit    *unit.Unit
+	facts   compile.Reader
+	cgroups *launch.Cgroups
+	netns   *network.Namespaces
+	dir     string // stands for /run/<instance>
+	serial  uint64
+	unwatch func()
 }
 
 func (c *launcher) name() string { return launchName }
 
-func (c *launcher) setup(l *lab) (err error) {
-	if c.dir, err = l.sub("launch"); err != nil {
+func (c *launcher) setup(l *lab, program string) (err error) {
+	if l.launcher == nil {
+		return l.launcherErr
+	}
+	c.lab = l
+	units, err := l.sub("launch")
+	if err != nil {
 		return err
 	}
-	units := filepath.Join(c.dir, "units")
-	if err := os.Mkdir(units, 0o755); err != nil {
+	if c.dir, err = l.runtimeDir("launch"); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("[service]\nexec_start = \"%s\"\n", l.probe)
+	text := fmt.Sprintf("[service]\nexec_start = \"%s\"\n", program)
 	if err := os.WriteFile(filepath.Join(units, "probe.toml"), []byte(text), 0o644); err != nil {
 		return err
 	}
 	if c.unit, err = unit.LoadSet([]string{units}, unit.Options{}).Resolve("probe"); err != nil {
 		return err
 	}
-	if l.launcher == nil { // a process has one
-		if l.launcher, err = launch.New(); err != nil {
-			return err
-		}
-	}
-	c.Launcher = l.launcher
-	mount, _, err := launch.CgroupMount()
-	if err != nil {
+	if c.cgroups, err = launch.OpenCgroups(fmt.Sprintf("nsbench-%d", os.Getpid()), launch.CgroupOptions{}); err != nil {
 		return err
 	}
-	cgroup := filepath.Join(mount, fmt.Sprintf("nsbench-%d", os.Getpid()))
-	if err := os.Mkdir(cgroup, 0o755); err != nil {
+	if c.netns, err = network.Open(c.dir); err != nil {
 		return err
 	}
-	c.cgroup = cgroup
-	c.out, err = newStampReader()
+	if l.crowded { // the manager of the crowd watches this mount table already
+		return nil
+	}
+	c.unwatch, err = l.launcher.WatchMounts(c.dir)
 	return err
 }
 
 func (c *launcher) start(ctx context.Context) (requested, first int64, err error) {
 	c.serial++
 	requested = monotonic()
-	g := &generation{dir: filepath.Join(c.cgroup, strconv.FormatUint(c.serial, 10)), record: filepath.Join(c.dir, "record")}
+	g := &generation{c: c, dir: filepath.Join(c.dir, strconv.FormatUint(c.serial, 10))}
 	defer func() { err = errors.Join(err, g.end()) }()
-	if err := g.make(int(c.out.writer.Fd())); err != nil {
+	if err := g.make(c.serial); err != nil {
 		return 0, 0, err
 	}
-	program, err := c.compile()
-	if err != nil {
-		return 0, 0, err
-	}
-	if g.process, err = c.Launch(program, c.serial, g.files); err != nil {
-		return 0, 0, err
-	}
-	if first, err = c.out.next(ctx); err != nil {
-		err = errors.Join(err, g.failure(program))
-	}
+	first, err = g.answer()
 	return requested, first, err
 }
 
-func (c *launcher) compile() (*isolate.Program, error) {
-	facts, err := compile.Gather(c.unit)
-	if err != nil {
-		return nil, err
-	}
-	service, err := compile.Start(c.unit, c.Host(), facts)
-	if err != nil {
-		return nil, err
-	}
-	return isolate.Compile(service.Spec, c.Host())
-}
-
 func (c *launcher) close() error {
-	if c.out != nil {
-		c.out.close()
+	if c.unwatch != nil {
+		c.unwatch()
 	}
-	if c.cgroup == "" {
+	if c.netns != nil {
+		c.netns.Close(true)
+	}
+	if c.cgroups == nil {
 		return nil
 	}
-	return os.Remove(c.cgroup)
+	return c.cgroups.RemoveRoot()
 }
 
 // generation is what one start has of its own.
 type generation struct {
-	dir     string // of its cgroups
-	record  string
+	c       *launcher
+	dir     string
+	facts   compile.Facts
+	program *isolate.Program
+	cgroup  *launch.Generation
 	files   launch.Files
+	syslog  int
 	process *launch.Process
 }
 
-// make makes the cgroups of reaper and payload, the record's file and the
-// doorbell. Standard output of the service is the pipe given.
-func (g *generation) make(stdout int) (err error) {
-	for _, leaf := range []string{"", "init", "main"} {
-		if err := os.Mkdir(filepath.Join(g.dir, leaf), 0o755); err != nil {
-			return err
-		}
-	}
-	for _, f := range []struct {
-		fd    *int
-		path  string
-		flags int
-	}{
-		{&g.files.Init, filepath.Join(g.dir, "init"), unix.O_DIRECTORY},
-		{&g.files.Main, filepath.Join(g.dir, "main"), unix.O_DIRECTORY},
-		{&g.files.Record, g.record, unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC},
-		{&g.files.Stdin, os.DevNull, unix.O_RDWR},
-	} {
-		if *f.fd, err = unix.Open(f.path, f.flags|unix.O_CLOEXEC, 0o600); err != nil {
-			return fmt.Errorf("cannot open %s: %w", f.path, err)
-		}
-	}
-	if err := unix.Ftruncate(g.files.Record, int64(reaper.Size)); err != nil {
+// make is in the order of the manager's own.
+func (g *generation) make(number uint64) (err error) {
+	u, l := g.c.unit, g.c.lab.launcher
+	if g.facts, err = g.c.facts.Gather(u); err != nil {
 		return err
 	}
-	g.files.Stdout, g.files.Stderr = stdout, stdout
-	g.files.Doorbell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err := g.directory(); err != nil {
+		return err
+	}
+	if g.files.NetNS, err = g.c.netns.Private(u.Name); err != nil {
+		return err
+	}
+	g.facts.NetNS = true
+	host := l.Host()
+	service, err := compile.Start(u, host, g.facts)
+	if err != nil {
+		return err
+	}
+	if g.program, err = isolate.Compile(service.Spec, host); err != nil {
+		return err
+	}
+	if g.cgroup, err = g.c.cgroups.Create(u.Name, "", number, limitsOf(u)); err != nil {
+		return err
+	}
+	g.files.Init, g.files.Main = g.cgroup.InitFD(), g.cgroup.MainFD()
+	if g.files.StdoutRead, g.files.Stdout, err = logs.Pipe(); err != nil {
+		return err
+	}
+	if g.files.StderrRead, g.files.Stderr, err = logs.Pipe(); err != nil {
+		return err
+	}
+	g.process, err = l.Launch(g.program, number, g.files)
 	return err
 }
 
+// directory makes the record, the doorbell and the socket of /dev/log.
+func (g *generation) directory() (err error) {
+	if err := os.MkdirAll(g.dir, 0o755); err != nil {
+		return err
+	}
+	record := filepath.Join(g.dir, "record")
+	if g.files.Record, err = unix.Open(record, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600); err != nil {
+		return fmt.Errorf("cannot make %s: %w", record, err)
+	}
+	if err := unix.Fallocate(g.files.Record, 0, 0, reaper.NamedOffset+8); err != nil {
+		return fmt.Errorf("cannot make room in %s: %w", record, err)
+	}
+	if g.files.Doorbell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return err
+	}
+	g.facts.LogSocket = filepath.Join(g.dir, "log.sock")
+	g.syslog, err = logs.ListenSyslog(g.facts.LogSocket, 0o666)
+	g.files.Syslog, g.files.Dir = g.syslog, g.dir
+	return err
+}
+
+// limitsOf are the limits of a unit that sets none.
+func limitsOf(u *unit.Unit) launch.Limits {
+	return launch.Limits{CPUWeight: uint64(u.Resources.CpuWeight), IOWeight: uint64(u.Resources.IoWeight),
+		TasksMaxDefault: true, OOMGroup: u.Service.OomPolicy == "kill"}
+}
+
+// answer reads the probe's line from the log pipe.
+func (g *generation) answer() (int64, error) {
+	pipe := os.NewFile(uintptr(g.files.StdoutRead), "log pipe")
+	g.files.StdoutRead = 0
+	defer pipe.Close()
+	unix.Close(g.files.Stdout) // so that a start that fails is an end of file
+	g.files.Stdout = 0
+	if err := pipe.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	line := make([]byte, 256)
+	n, err := pipe.Read(line)
+	if all := stamps(line[:n]); len(all) == 1 {
+		return all[0], nil
+	}
+	return 0, errors.Join(err, g.failure())
+}
+
 // failure is what the reaper's record says went wrong.
-func (g *generation) failure(p *isolate.Program) error {
-	data, err := os.ReadFile(g.record)
-	if err != nil {
+func (g *generation) failure() error {
+	data := make([]byte, reaper.Size)
+	if _, err := unix.Pread(g.files.Record, data, 0); err != nil {
 		return err
 	}
 	record, err := reaper.Decode(data)
@@ -159,12 +200,13 @@ func (g *generation) failure(p *isolate.Program) error {
 		return fmt.Errorf("cannot read the record: %w", err)
 	}
 	if record.Phase == reaper.SetupFailed {
-		return launch.SetupError(p, record)
+		return launch.SetupError(g.program, record)
 	}
 	return fmt.Errorf("the reaper is in phase %d; its first program: %+v", record.Phase, record.Programs[0])
 }
 
-// end takes the start back: the reaper and all below it, files, cgroups.
+// end takes the start back: the reaper and all below it, files, cgroups, and
+// the network namespace, as a stop does.
 func (g *generation) end() error {
 	var err error
 	if g.process != nil {
@@ -172,13 +214,15 @@ func (g *generation) end() error {
 		_, e := g.process.Wait()
 		err = errors.Join(err, e)
 	}
-	for _, fd := range []int{g.files.Init, g.files.Main, g.files.Record, g.files.Stdin, g.files.Doorbell} {
+	for _, fd := range []int{g.files.Record, g.files.Doorbell, g.syslog, g.files.NetNS,
+		g.files.StdoutRead, g.files.Stdout, g.files.StderrRead, g.files.Stderr} {
 		if fd != 0 {
 			unix.Close(fd)
 		}
 	}
-	for _, leaf := range []string{"init", "main", ""} {
-		err = errors.Join(err, os.Remove(filepath.Join(g.dir, leaf)))
+	if g.cgroup != nil {
+		g.cgroup.Close()
+		err = errors.Join(err, g.cgroup.Remove())
 	}
-	return err
+	return errors.Join(err, g.c.netns.Drop(g.c.unit.Name), os.RemoveAll(g.dir))
 }

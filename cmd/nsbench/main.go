@@ -75,6 +75,7 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, l.close()) }()
 
 	r := newReport(o)
+	r.noteLoad()
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, *lab, *report) error
@@ -91,5 +92,6 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("cannot measure %s: %w", part.name, err)
 		}
 	}
+	r.noteLoad()
 	return r.write(os.Stdout)
 }

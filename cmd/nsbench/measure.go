@@ -24,6 +24,7 @@ type memoryResult struct {
 	each    footprint // the median supervising process of one service
 	all     footprint // all supervising processes together
 	manager footprint // the topmost of them, all services' together
+	rss     int       // its resident memory, KiB, what it shares included
 	n       int
 }
 
@@ -84,7 +85,7 @@ func measureCrowd(ctx context.Context, l *lab, c crowd, r *report, last bool) (e
 }
 
 // measureBeside is what only makes sense while nsinit runs its crowd.
-func measureBeside(ctx context.Context, l *lab, c *nsinitCrowd, r *report) (err error) {
+func measureBeside(ctx context.Context, l *lab, c *nsinitCrowd, r *report) error {
 	for range l.runs {
 		begin := monotonic()
 		if _, err := c.nsctl(ctx, "status"); err != nil {
@@ -93,8 +94,9 @@ func measureBeside(ctx context.Context, l *lab, c *nsinitCrowd, r *report) (err 
 		result := r.crowd(c.name())
 		result.status = append(result.status, float64(monotonic()-begin))
 	}
-	r.startsBeside, err = measureStart(ctx, l, contenders(), r)
-	return err
+	l.crowded = true
+	defer func() { l.crowded = false }()
+	return measureStarts(ctx, l, r)
 }
 
 // measureMemory reads every supervising process. The median of those that serve
@@ -110,6 +112,9 @@ func measureMemory(c crowd, hold string, n int) (memoryResult, error) {
 		result.all = result.all.plus(f)
 		if pid == c.root() {
 			result.manager = f
+			if result.rss, err = residentKiB(pid); err != nil {
+				return result, err
+			}
 			continue
 		}
 		each = append(each, f)
@@ -157,6 +162,7 @@ func wait(ctx context.Context, d time.Duration) error {
 const (
 	restartServices = 15
 	restartPause    = 100 * time.Millisecond
+	restartBudget   = 40 * time.Second // for one supervisor; at least restartServices kills
 )
 
 func measureRestarts(ctx context.Context, l *lab, r *report) error {
@@ -192,7 +198,11 @@ func measureRestart(ctx context.Context, l *lab, c crowd) (samples []float64, er
 	if len(queue) != restartServices {
 		return nil, fmt.Errorf("cannot find the services: %d of %d are there", len(queue), restartServices)
 	}
-	for range l.runs {
+	deadline := time.Now().Add(restartBudget)
+	for i := range l.runs {
+		if i >= restartServices && time.Now().After(deadline) {
+			break
+		}
 		victim := queue[0]
 		killed := monotonic()
 		if err := unix.Kill(victim, unix.SIGKILL); err != nil {

@@ -59,7 +59,7 @@ func TestSumFields(t *testing.T) {
 // could not run is named with the reason.
 func TestReport(t *testing.T) {
 	r := newReport(options{runs: 1, services: 2})
-	r.starts = map[string][]float64{plainName: {1e6}, floorName: {2e6}, "crun run, same namespaces and mounts": {8e6}}
+	r.starts = []startSet{{title: "x", static: true, samples: map[string][]float64{plainName: {1e6}, floorName: {2e6}, launchName: {4e6}, crunName: {16e6}}}}
 	r.crowd(s6Name).bringUp = []float64{1e9}
 	r.crowd(runitName).bringUp = []float64{2e9}
 	r.crowd(s6Name).memory = memoryResult{each: footprint{10, 4, 1}, all: footprint{20, 8, 2}, n: 2}
@@ -68,10 +68,12 @@ func TestReport(t *testing.T) {
 
 	text := r.markdownText(time.Unix(0, 0))
 	for _, want := range []string{
-		"| " + plainName + " | 1.00 | 1.00 | 1.00 | 0.50 | - |",
-		"| crun run, same namespaces and mounts | 8.00 | 8.00 | 8.00 | 4.00 | - |",
+		"| " + plainName + " | 1.00 | 1.00 | 1.00 | 0.50 | 0.25 |",
+		"| crun run, same namespaces and mounts | 16.00 | 16.00 | 16.00 | 8.00 | 4.00 |",
+		"| launch / the kernel's floor, static program | at most 1.5 | 2.00 | **missed** |",
+		"| crun / launch, static program | at least 4.0 | 4.00 | kept |",
 		"| " + runitName + " | 2.00 | 2.00 |",
-		"| " + s6Name + " | 10 + 4 | 1 | 14.0 | 1.00 | - |",
+		"| " + s6Name + " | 10 + 4 | 1 | - | 14.0 | - | - |",
 		"- runc: no such file\n",
 	} {
 		if !strings.Contains(text, want) {

@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,11 +21,21 @@ func hiddenDirectories() []string {
 // readOnlyKernelPaths and maskedKernelFiles are what container engines and nsinit
 // alike keep from a service in /proc.
 func readOnlyKernelPaths() []string {
-	return existing("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+	return existing("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/tty")
 }
 
 func maskedKernelFiles() []string {
-	return existing("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug")
+	return existing("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/kmsg")
+}
+
+func maskedKernelDirectories() []string {
+	return existing("/proc/acpi", "/proc/scsi", "/sys/firmware")
+}
+
+// keptCapabilities are those of the default profile.
+func keptCapabilities() []string {
+	return []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
+		"CAP_SETUID", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT"}
 }
 
 func existing(paths ...string) []string {
@@ -39,19 +49,24 @@ func existing(paths ...string) []string {
 }
 
 // bundle starts the probe with an OCI runtime. Its root is the machine's own
-// tree, read-only, one bind mount made at setup.
+// tree, read-only, a bind mount made at setup. That and a cgroup tree of version
+// 2 alone (crun of Debian 12 refuses a hybrid one, and runc would fill all of its
+// hierarchies) are in a mount namespace of its own, which the others do not see.
 type bundle struct {
 	runtime string
-	global  []string // options before the command
-	unified bool     // it refuses a hybrid cgroup hierarchy
 	command
-	root   string
+	thread *mountThread
 	serial int
 }
 
+const (
+	crunName = "crun run, same namespaces and mounts"
+	runcName = "runc run, same namespaces and mounts"
+)
+
 func (b *bundle) name() string { return b.runtime + " run, same namespaces and mounts" }
 
-func (b *bundle) setup(l *lab) error {
+func (b *bundle) setup(l *lab, program string) error {
 	path, err := exec.LookPath(b.runtime)
 	if err != nil {
 		return err
@@ -60,15 +75,15 @@ func (b *bundle) setup(l *lab) error {
 	if err != nil {
 		return err
 	}
+	state, err := l.runtimeDir(b.runtime)
+	if err != nil {
+		return err
+	}
 	root := filepath.Join(dir, "rootfs")
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount("/", root, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("cannot bind / on %s: %w", root, err)
-	}
-	b.root = root
-	config, err := json.Marshal(ociConfig(l.probe))
+	config, err := json.Marshal(ociConfig(program))
 	if err != nil {
 		return err
 	}
@@ -76,57 +91,87 @@ func (b *bundle) setup(l *lab) error {
 		return err
 	}
 	b.path = path
-	b.args = slices.Concat([]string{b.runtime, "--root", filepath.Join(dir, "state")}, b.global,
-		[]string{"run", "--bundle", dir, ""})
-	b.out, err = newStampReader()
+	b.args = []string{b.runtime, "--root", state, "run", "--bundle", dir, ""}
+	if b.out, err = newStampReader(); err != nil {
+		return err
+	}
+	b.thread, err = newMountThread(func() error {
+		if err := unix.Mount("/", root, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("cannot bind / on %s: %w", root, err)
+		}
+		return coverCgroups()
+	})
 	return err
 }
 
 func (b *bundle) start(ctx context.Context) (requested, first int64, err error) {
 	b.serial++
 	b.args[len(b.args)-1] = fmt.Sprintf("nsbench-%d-%d", os.Getpid(), b.serial)
-	if b.unified {
-		uncover, err := coverCgroups()
-		if err != nil {
-			return 0, 0, err
-		}
-		defer uncover()
+	b.thread.do(func() { requested, first, err = b.command.start(ctx) })
+	return requested, first, err
+}
+
+func (b *bundle) close() error {
+	if b.thread != nil {
+		b.thread.end()
 	}
-	return b.command.start(ctx)
+	return b.command.close()
 }
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// coverCgroups mounts cgroup v2 over a hierarchy of another kind, in this
-// program's own mount namespace, until uncover is called.
-func coverCgroups() (uncover func(), err error) {
+// coverCgroups mounts cgroup v2 over a hierarchy of another kind.
+func coverCgroups() error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-		return func() {}, nil
+		return nil
 	}
 	if err := unix.Mount("cgroup2", cgroupRoot, "cgroup2", 0, ""); err != nil {
-		return nil, fmt.Errorf("cannot mount cgroup2 on %s: %w", cgroupRoot, err)
+		return fmt.Errorf("cannot mount cgroup2 on %s: %w", cgroupRoot, err)
 	}
-	return func() { unix.Unmount(cgroupRoot, unix.MNT_DETACH) }, nil
+	return nil
 }
 
-func (b *bundle) close() error {
-	err := b.command.close()
-	if b.root != "" {
-		if e := unix.Unmount(b.root, unix.MNT_DETACH); e != nil {
-			return fmt.Errorf("cannot unmount %s: %w", b.root, e)
+// mountThread is a thread with a mount namespace of its own. What is executed
+// on it is born into that.
+type mountThread struct{ calls chan func() }
+
+func newMountThread(prepare func() error) (*mountThread, error) {
+	t := &mountThread{calls: make(chan func())}
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = prepare()
 		}
+		failed <- err
+		for f := range t.calls {
+			f()
+		}
+	}()
+	if err := <-failed; err != nil {
+		t.end()
+		return nil, err
 	}
-	return err
+	return t, nil
 }
+
+// do runs f on the thread and waits for it.
+func (t *mountThread) do(f func()) {
+	done := make(chan struct{})
+	t.calls <- func() { f(); close(done) }
+	<-done
+}
+
+func (t *mountThread) end() { close(t.calls) }
 
 type object = map[string]any
 
 // ociConfig is the config.json (OCI runtime specification 1.0) of a bundle with
 // the namespaces, mounts and capabilities of nsinit's default profile.
 func ociConfig(program string) object {
-	capabilities := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-		"CAP_SETUID", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT"}
+	capabilities := keptCapabilities()
 	mounts := []object{
 		{"destination": "/proc", "type": "proc", "source": "proc"},
 		{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
@@ -134,10 +179,12 @@ func ociConfig(program string) object {
 		{"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": []string{"nosuid", "noexec", "nodev", "mode=1777"}},
 		{"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": []string{"nosuid", "noexec", "nodev"}},
 		{"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": []string{"nosuid", "noexec", "nodev", "ro"}},
+		{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": []string{"nosuid", "noexec", "nodev", "ro"}},
 	}
 	for _, dir := range hiddenDirectories() {
 		mounts = append(mounts, object{"destination": dir, "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "nodev"}})
 	}
+	mounts = append(mounts, object{"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": []string{"bind", "ro"}})
 	var namespaces []object
 	for _, kind := range []string{"pid", "network", "ipc", "uts", "mount", "cgroup"} {
 		namespaces = append(namespaces, object{"type": kind})
@@ -155,7 +202,7 @@ func ociConfig(program string) object {
 		"linux": object{
 			"namespaces":    namespaces,
 			"readonlyPaths": readOnlyKernelPaths(),
-			"maskedPaths":   maskedKernelFiles(),
+			"maskedPaths":   append(maskedKernelFiles(), maskedKernelDirectories()...),
 		},
 	}
 }

@@ -104,6 +104,12 @@ func footprintOf(pid int) (footprint, error) {
 	}, nil
 }
 
+// residentKiB is VmRSS of a process.
+func residentKiB(pid int) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return sumFields(status, "VmRSS:"), err
+}
+
 // sumFields adds the numbers of all lines that begin with prefix.
 func sumFields(text []byte, prefix string) int {
 	sum := 0

@@ -20,9 +20,11 @@ import (
 type instance struct {
 	lab  *lab
 	name string
-	dir  string
+	dir  string // units and logs, on the disk
+	run  string // the runtime directory, in memory
 	cmd  *exec.Cmd
 	said bytes.Buffer
+	own  bool // it has a mount namespace of its own
 
 	client *control.Client
 }
@@ -38,8 +40,12 @@ func newInstance(l *lab, name string, units map[string]string) (*instance, error
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{lab: l, name: fmt.Sprintf("nsbench-%d-%s", os.Getpid(), name), dir: dir}
-	for _, sub := range []string{i.unitDir(), i.runDir(), i.logDir()} {
+	l.instances++
+	i := &instance{lab: l, name: fmt.Sprintf("nsbench-%d-%s%d", os.Getpid(), name, l.instances), dir: dir}
+	if i.run, err = l.runtimeDir(name); err != nil {
+		return nil, err
+	}
+	for _, sub := range []string{i.unitDir(), i.logDir()} {
 		if err := os.Mkdir(sub, 0o755); err != nil {
 			return nil, err
 		}
@@ -54,17 +60,19 @@ func newInstance(l *lab, name string, units map[string]string) (*instance, error
 }
 
 func (i *instance) unitDir() string { return filepath.Join(i.dir, "units") }
-func (i *instance) runDir() string  { return filepath.Join(i.dir, "run") }
 func (i *instance) logDir() string  { return filepath.Join(i.dir, "log") }
-func (i *instance) socket() string  { return filepath.Join(i.runDir(), "control.sock") }
+func (i *instance) socket() string  { return filepath.Join(i.run, "control.sock") }
 
 // start runs the manager and returns the instant of the request.
 func (i *instance) start() (requested int64, err error) {
 	i.said.Reset()
 	i.cmd = exec.Command(i.lab.nsinit, "--instance", i.name, "--unit-path", i.unitDir(),
-		"--runtime-dir", i.runDir(), "--log-dir", i.logDir())
+		"--runtime-dir", i.run, "--log-dir", i.logDir())
 	i.cmd.Stderr = &i.said
 	i.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if i.own {
+		i.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS
+	}
 	requested = monotonic()
 	return requested, i.cmd.Start()
 }
@@ -107,13 +115,13 @@ func (i *instance) stop() error {
 	if e := i.cmd.Wait(); e != nil {
 		err = errors.Join(err, fmt.Errorf("the manager ended with %w\n%s", e, i.said.String()))
 	}
-	return errors.Join(err, awaitEnd(below), os.RemoveAll(i.dir))
+	return errors.Join(err, awaitEnd(below), os.RemoveAll(i.dir), os.RemoveAll(i.run))
 }
 
 // logged is what every probe of the unit wrote so far, in order. The log of a
 // unit is read as text: the line that the probe wrote stands in it unchanged.
 func (i *instance) logged(unit string) []int64 {
-	text, _ := os.ReadFile(filepath.Join(i.logDir(), unit, "current"))
+	text, _ := os.ReadFile(filepath.Join(i.logDir(), unit, "current")) // none yet is none
 	return stamps(text)
 }
 
@@ -193,58 +201,79 @@ func (c *nsinitCrowd) firsts(ctx context.Context, n int) ([]int64, error) {
 }
 
 const (
-	socketStartName = "nsinit, default profile, by a request on its socket"
-	nsctlStartName  = "nsinit, default profile, by the command `nsctl start`"
+	socketStartName   = "nsinit, default profile, start over its socket"
+	socketRestartName = "nsinit, default profile, restart of a running one over its socket"
+	nsctlStartName    = "nsinit, default profile, the command `nsctl start`"
 )
 
-// requestStart starts a oneshot unit of a running manager.
-type requestStart struct {
-	title string
-	ask   func(ctx context.Context, i *instance, unit string) error
+// request is a start that a running manager is asked for.
+type request struct {
+	title   string
+	restart bool // of a service that runs, its stop included; else the start of one that does not
+	ask     func(ctx context.Context, i *instance, verb, unit string) error
 	*instance
 	seen int
 }
 
 // nsctlStart is the whole way of a person's request: nsctl's own start, the
 // socket, the manager, the launch. socketStart begins at the socket.
-func nsctlStart() *requestStart {
-	return &requestStart{title: nsctlStartName, ask: func(ctx context.Context, i *instance, unit string) error {
-		_, err := i.nsctl(ctx, "start", unit)
-		return err
-	}}
+func nsctlStart() *request { return &request{title: nsctlStartName, ask: askCommand} }
+
+func socketStart() *request { return &request{title: socketStartName, ask: askSocket} }
+
+func socketRestart() *request {
+	return &request{title: socketRestartName, restart: true, ask: askSocket}
 }
 
-func socketStart() *requestStart {
-	return &requestStart{title: socketStartName, ask: func(ctx context.Context, i *instance, unit string) error {
-		for progress, err := range i.client.Act(ctx, control.ActRequest{Verb: control.VerbStart, Units: []string{unit}}) {
-			if err != nil {
-				return err
-			}
-			if progress.Error != nil {
-				return progress.Error
-			}
+func askCommand(ctx context.Context, i *instance, verb, unit string) error {
+	_, err := i.nsctl(ctx, verb, unit)
+	return err
+}
+
+func askSocket(ctx context.Context, i *instance, verb, unit string) error {
+	for progress, err := range i.client.Act(ctx, control.ActRequest{Verb: verb, Units: []string{unit}}) {
+		if err != nil {
+			return err
 		}
-		return nil
-	}}
+		if progress.Error != nil {
+			return progress.Error
+		}
+	}
+	return nil
 }
 
-func (s *requestStart) name() string { return s.title }
+func (s *request) name() string { return s.title }
 
-func (s *requestStart) setup(l *lab) (err error) {
-	unit := fmt.Sprintf("[unit]\nstart_limit_interval_sec = 0\n[service]\ntype = \"oneshot\"\nexec_start = \"%s\"\n", l.probe)
-	if s.instance, err = newInstance(l, "start", map[string]string{"probe": unit}); err != nil {
+// setup runs a manager in a mount namespace of its own: it watches the mount
+// table, where other contenders pin network namespaces.
+func (s *request) setup(l *lab, program string) (err error) {
+	kind := "oneshot"
+	if s.restart {
+		kind = "simple"
+		if program == l.probe {
+			program = l.hold
+		} else {
+			program = l.dynamicHold
+		}
+	}
+	text := fmt.Sprintf("[unit]\nstart_limit_interval_sec = 0\n[service]\ntype = %q\nexec_start = %q\n", kind, program)
+	if s.instance, err = newInstance(l, "start", map[string]string{"probe": text}); err != nil {
 		return err
 	}
-	s.seen = 0
+	s.seen, s.own = 0, true
 	if _, err = s.instance.start(); err != nil {
 		return err
 	}
 	return s.await(context.Background())
 }
 
-func (s *requestStart) start(ctx context.Context) (requested, first int64, err error) {
+func (s *request) start(ctx context.Context) (requested, first int64, err error) {
+	verb := control.VerbStart
+	if s.restart {
+		verb = control.VerbRestart
+	}
 	requested = monotonic()
-	if err := s.ask(ctx, s.instance, "probe"); err != nil {
+	if err := s.ask(ctx, s.instance, verb, "probe"); err != nil {
 		return 0, 0, err
 	}
 	all, err := s.awaitLogged(ctx, "probe", s.seen)
@@ -255,4 +284,4 @@ func (s *requestStart) start(ctx context.Context) (requested, first int64, err e
 	return requested, all[len(all)-1], nil
 }
 
-func (s *requestStart) close() error { return s.instance.stop() }
+func (s *request) close() error { return s.instance.stop() }
