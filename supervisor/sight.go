@@ -53,7 +53,13 @@ type clock struct {
 	wall time.Time
 }
 
-func clockNow() clock { return clock{now(), time.Now()} }
+// clockNow reads both. The difference is cut to milliseconds: the readings are
+// microseconds apart, and one instant should be shown as the same time twice.
+func clockNow() clock {
+	boot, wall := now(), time.Now()
+	apart := time.Duration(wall.UnixNano() - int64(boot)).Truncate(time.Millisecond)
+	return clock{boot, time.Unix(0, int64(boot)+int64(apart))}
+}
 
 // at is when an instant was, or will be; none stays zero.
 func (c clock) at(i machine.Instant) time.Time {
