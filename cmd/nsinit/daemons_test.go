@@ -78,8 +78,9 @@ func (d daemon) test(t *testing.T, in *instance) {
 	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for field, want := range map[string]string{"restarts": "1", "sub_state": "running"} {
-		if err := in.await(d.unit, field, want); err != nil {
+	// In this order: it is running until its end is noticed.
+	for _, wait := range [][2]string{{"restarts", "1"}, {"sub_state", "running"}} {
+		if err := in.await(d.unit, wait[0], wait[1]); err != nil {
 			t.Fatal(err)
 		}
 	}

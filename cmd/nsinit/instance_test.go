@@ -35,6 +35,7 @@ type instance struct {
 	manager *exec.Cmd     // nil: none runs
 	ended   chan struct{} // closed when it has been waited for
 	began   time.Time
+	starts  int
 }
 
 // newInstance makes the directories; nothing runs yet. destroy must follow.
@@ -103,7 +104,9 @@ func (in *instance) start(args ...string) error {
 	if in.manager != nil {
 		return errors.New("a manager runs already")
 	}
-	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@" + in.name + "-ready", Net: "unixgram"})
+	in.starts++
+	socket := fmt.Sprintf("@%s-ready-%d", in.name, in.starts)
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return err
 	}
@@ -118,7 +121,7 @@ func (in *instance) start(args ...string) error {
 	cmd := exec.Command(filepath.Join(in.bin, "nsinit"), append([]string{"--instance", in.name, "--unit-path", in.units(),
 		"--runtime-dir", in.runDir, "--log-dir", in.logs()}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET=@"+in.name+"-ready")
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
