@@ -204,7 +204,47 @@ func (m *Manager) readRecord(g *generation) {
 	}
 	if g.named != 0 && r.Named.PID == g.named {
 		g.named = 0
-		m.mainEnded(g, g.commands[len(g.commands)-1].index, r.Named.Status)
+		m.mainEnded(g, g.mainIndex(), r.Named.Status)
+	}
+	if g.throughWithoutMain(r) {
+		m.withoutMain(g)
+	}
+}
+
+// mainIndex is the line of exec_start that main is of.
+func (g *generation) mainIndex() int {
+	if n := len(g.commands); n > 0 && g.commands[n-1].kind == machine.KindStart {
+		return g.commands[n-1].index
+	}
+	return 0
+}
+
+// throughWithoutMain reports whether everything that the reaper was to run has
+// ended and there was no exec_start among it.
+func (g *generation) throughWithoutMain(r *reaper.Record) bool {
+	if n := len(g.commands); n > 0 && g.commands[n-1].kind == machine.KindStart || r.Phase < reaper.Stopped {
+		return false
+	}
+	for _, s := range g.seen {
+		if s == reaper.NotStarted || s == reaper.Executed {
+			return false
+		}
+	}
+	return len(g.seen) == len(g.commands)
+}
+
+// withoutMain has a oneshot without exec_start, of which the record has nothing
+// to tell, be done with it.
+func (m *Manager) withoutMain(g *generation) {
+	snap, _ := m.engine.State(g.unit)
+	if snap.Generation != g.number {
+		return
+	}
+	switch snap.State {
+	case machine.Launching, machine.Condition, machine.StartPre:
+		m.handle(machine.MainStarted{Ref: g.ref()})
+		m.handle(machine.MainExited{Ref: g.ref(), Status: machine.Status{Code: machine.CodeExited}})
+	default: // it is through already, or a command before failed
 	}
 }
 

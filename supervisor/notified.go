@@ -140,7 +140,7 @@ func (m *Manager) namedAnswered(g *generation) {
 	g.asked = false
 	if g.named != 0 && parentOf(g.mainPID) != g.reaper.PID {
 		g.named = 0
-		m.mainEnded(g, g.commands[len(g.commands)-1].index, unknownStatus)
+		m.mainEnded(g, g.mainIndex(), unknownStatus)
 	}
 }
 

@@ -138,8 +138,11 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 	if err := makeDirectories(svc.Spec.Directory); err != nil {
 		return owner, err
 	}
+	if n := len(svc.Spec.Execs); n > 0 { // the last is main; one before it may run as root
+		owner = svc.Spec.Execs[n-1].Cred
+	}
 	g.program, err = isolate.Compile(svc.Spec, host)
-	return svc.Spec.Execs[0].Cred, err
+	return owner, err
 }
 
 // keepDefinition writes the unit as it is in force for this start beside the
