@@ -32,7 +32,7 @@ func (c *compiler) paths() {
 func (c *compiler) rules() []PathRule {
 	rules := slices.Clone(c.spec.Paths)
 	for _, d := range c.spec.Directory {
-		rules = append(rules, PathRule{Action: PathBind, Path: d.Path, Source: d.Path, Recursive: true,
+		rules = append(rules, PathRule{Action: PathBind, Path: d.Path, Source: d.Path, Within: d.Entry(), Recursive: true,
 			ReadOnly: d.Kind == ConfigurationDirectory})
 	}
 	for i := range rules {
@@ -140,7 +140,8 @@ func (c *compiler) bind(r PathRule) {
 	attrs := attrIf(!within(r.Path, "/dev"), unix.MOUNT_ATTR_NODEV) | attrIf(r.ReadOnly, unix.MOUNT_ATTR_RDONLY) |
 		attrIf(c.noExec(r.Path), unix.MOUNT_ATTR_NOEXEC)
 	if !r.SourceInside {
-		c.place(Opening{Desc: Desc("bind " + r.Path), Path: r.Source, Recursive: r.Recursive, Optional: r.Optional}, r.Path, attrs)
+		c.place(Opening{Desc: Desc("bind " + r.Path), Path: r.Source, Within: cmp.Or(r.Within, c.within(r.Source)),
+			Recursive: r.Recursive, Optional: r.Optional}, r.Path, attrs)
 		return
 	}
 	if c.private(r.Path) {
@@ -166,7 +167,29 @@ func (c *compiler) original(r PathRule) Opening {
 			o.Root, o.Path = "", path.Join(b.Source, strings.TrimPrefix(r.Path, b.Path))
 		}
 	}
+	if o.Root == "" {
+		o.Within = c.within(o.Path)
+	}
 	return o
+}
+
+// within gives the outermost directory of the host above source that the unit
+// may write, "" if there is none: what it put there at an earlier start must not
+// choose what of the host it gets at this one.
+func (c *compiler) within(source string) (dir string) {
+	for _, r := range c.rules() {
+		from := ""
+		switch {
+		case r.Action == PathBind && !r.ReadOnly && !r.SourceInside:
+			from = r.Source
+		case r.Action == PathReadWrite && c.spec.Tree.Root == "":
+			from = r.Path
+		}
+		if from != "" && below(source, from) && (dir == "" || len(from) < len(dir)) {
+			dir = from
+		}
+	}
+	return dir
 }
 
 // remount gives what is at the path attributes of its own.

@@ -209,6 +209,7 @@ type Opening struct {
 	Desc      Desc
 	Root      string // a directory of the host that no link in Path may lead out of; "" is /
 	Path      string // absolute, inside Root
+	Within    string // a directory above Path, below which no link is followed; "" if all of Path is the operator's
 	Recursive bool
 	Optional  bool  // a missing path leaves out the steps that use Desc
 	Content   *File // not a path of the host: a read-only file with this content

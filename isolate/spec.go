@@ -1,6 +1,9 @@
 package isolate
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // A Namespaces value is a set of Linux namespaces (namespaces(7)).
 type Namespaces uint16
@@ -95,11 +98,23 @@ const (
 	PathInaccessible                   // an empty node without permissions
 )
 
+// Entry is the directory's place in Base, "/var/lib/app" of "/var/lib/app/data".
+// What lies above it is the operator's; what lies below may be a service's to write.
+func (d Directory) Entry() string {
+	rest, below := strings.CutPrefix(d.Path, d.Base+"/")
+	if d.Base == "" || !below {
+		return d.Path
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return d.Base + "/" + name
+}
+
 // PathRule is one of the unit's own changes to its tree.
 type PathRule struct {
 	Action       PathAction
 	Path         string // absolute, clean, inside the service's root
 	Source       string // PathBind: absolute; on the host, or inside when SourceInside
+	Within       string // PathBind: a directory above Source, below which no link is followed: a service may write there
 	SourceInside bool   // PathBind: Source is the service's own, such as its private /tmp; a directory, or /dev/log
 	Options      string // PathTmpfs
 	Recursive    bool   // PathBind: with the mounts below Source
@@ -140,6 +155,7 @@ const (
 type Directory struct {
 	Kind     DirectoryKind
 	Path     string // absolute on the host, for example /var/lib/nginx
+	Base     string // where the machine keeps such directories, for example /var/lib; "" if Path is the operator's in whole
 	Mode     uint32
 	UID, GID uint32
 	Preserve bool // RuntimeDirectory: kept when the service stops

@@ -237,6 +237,51 @@ func TestWritablePathStaysInRoot(t *testing.T) {
 	}
 }
 
+// A link that a service has put below what it may write is followed neither on
+// the way to a directory of the unit nor to a path: at the next start it would
+// choose what of the host is bound.
+func TestLinksOfAServiceAreNotFollowed(t *testing.T) {
+	base, outside := t.TempDir(), t.TempDir()
+	for _, d := range []string{base + "/app/real/data", outside + "/data"} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, base+"/app/d"); err != nil {
+		t.Fatal(err)
+	}
+	app := isolate.PathRule{Action: isolate.PathReadWrite, Path: base + "/app"}
+	for _, c := range []struct {
+		name  string
+		paths []isolate.PathRule
+		dirs  []isolate.Directory
+		ok    bool
+	}{
+		{"directory", nil, []isolate.Directory{{Base: base, Path: base + "/app/d/data"}}, false},
+		{"directory without a link", nil, []isolate.Directory{{Base: base, Path: base + "/app/real/data"}}, true},
+		{"writable path", []isolate.PathRule{app, {Action: isolate.PathReadWrite, Path: base + "/app/d/data"}}, nil, false},
+		{"writable path without a link", []isolate.PathRule{app, {Action: isolate.PathReadWrite, Path: base + "/app/real/data"}}, nil, true},
+		{"bind", []isolate.PathRule{app, {Action: isolate.PathBind, Source: base + "/app/d/data", Path: "/tmp/x"}}, nil, false},
+		{"the operator's link", []isolate.PathRule{{Action: isolate.PathReadWrite, Path: base + "/app/d/data"}}, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			spec := strict("exit", "0")
+			spec.Tree.PrivateTmp = !strings.HasPrefix(base, "/tmp/") || c.name == "bind"
+			spec.Paths, spec.Directory = append(spec.Paths, c.paths...), append(spec.Directory, c.dirs...)
+			s, err := tryLaunch(t, spec)
+			if err == nil {
+				s.finish()
+			}
+			if ok := err == nil; ok != c.ok {
+				t.Errorf("started %v: %v", ok, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), "too many levels") {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // A working directory that leads out through a descriptor is refused, however
 // long the path to it is.
 func TestWorkingDirectoryStaysInside(t *testing.T) {

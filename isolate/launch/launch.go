@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -287,7 +288,7 @@ func openAll(p *isolate.Program, dir string, files map[isolate.Desc]opened) (fun
 				return closeAll, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
 			}
 		}
-		fd, err := openTree(o.Root, path, o.Recursive)
+		fd, err := openTree(o.Root, o.Within, path, o.Recursive)
 		if errors.Is(err, unix.ENOENT) && o.Optional {
 			continue
 		}
@@ -309,6 +310,9 @@ func openHint(o isolate.Opening, err error) string {
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Sprintf("make %s, or write \"-%s\" where the unit may do without", o.Path, o.Path)
 	}
+	if errors.Is(err, unix.ELOOP) && o.Within != "" {
+		return fmt.Sprintf("a link below %s, where a service may write, is not followed; name the place that it leads to", o.Within)
+	}
 	return ""
 }
 
@@ -322,14 +326,14 @@ func writeContent(path string, f *isolate.File) error {
 // openTree opens a detached copy of the mount at path (open_tree(2), Linux 5.2).
 // Links in path stay inside root: whoever writes there must not choose what of
 // the host a service sees.
-func openTree(root, path string, recursive bool) (int, error) {
+func openTree(root, within, path string, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
 	at := unix.AT_FDCWD
-	if root != "" {
-		fd, err := openInRoot(root, path)
+	if root != "" || within != "" {
+		fd, err := openGuarded(root, within, path)
 		if err != nil {
 			return -1, err
 		}
@@ -339,14 +343,20 @@ func openTree(root, path string, recursive bool) (int, error) {
 	return retry(func() (int, error) { return unix.OpenTree(at, path, flags) })
 }
 
-// openInRoot resolves path as a process with that root would (openat2(2), Linux 5.6).
-func openInRoot(root, path string) (int, error) {
-	dir, err := retry(func() (int, error) { return unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+// openGuarded resolves path as a process with that root would, or without
+// following any link below the directory within (openat2(2), Linux 5.6).
+func openGuarded(root, within, path string) (int, error) {
+	start, resolve := root, uint64(unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	if root == "" {
+		start, resolve = within, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS
+		path = "." + strings.TrimPrefix(path, within)
+	}
+	dir, err := retry(func() (int, error) { return unix.Open(start, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(dir)
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve}
 	return retry(func() (int, error) { return unix.Openat2(dir, path, &how) })
 }
 

@@ -138,6 +138,7 @@ func (c *compiler) directories() ([]isolate.Directory, error) {
 			d := isolate.Directory{
 				Kind:     kind.kind,
 				Path:     path.Join(kind.base, entry.Path),
+				Base:     kind.base,
 				Mode:     entry.Mode,
 				Preserve: entry.Preserve == "yes",
 			}
