@@ -24,9 +24,14 @@ type Config struct {
 	RuntimeDir string   // on a tmpfs: sockets, records, state
 	LogDir     string   // one directory per unit
 	Target     string   // what the first start aims at
-	Version    string
-	Lax        bool // accept unit files that others than root can write
-	Logger     zerolog.Logger
+
+	// CgroupParent is the cgroup, relative to the mount, in which the instance's
+	// is made, "nsinit.slice" under systemd; "" is the tree's root.
+	CgroupParent string
+
+	Version string
+	Lax     bool // accept unit files that others than root can write
+	Logger  zerolog.Logger
 }
 
 // DefaultConfig gives the places of an instance (hier(7)).

@@ -68,8 +68,9 @@ type Manager struct {
 	timer    int // timerfd of the engine's deadline
 	armed    machine.Instant
 	waiters  map[uint64]func(machine.JobDone)
-	later    []func() // what can wait until no launch is under way
-	births   int      // launches under way
+	later    []func()                 // what can wait until no launch is under way
+	births   int                      // launches under way
+	removals map[string]chan struct{} // runtime directories, closed once they are gone
 	nextID   uint64
 	stopping bool
 	reached  machine.Instant // when the target was
@@ -80,7 +81,7 @@ type Manager struct {
 // socket's place, and fails, having left nothing, where another one has them.
 func New(cfg Config) (_ *Manager, err error) {
 	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{},
-		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(slots, workers), tidying: make(slots, workers)}
+		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(slots, workers), tidying: make(slots, workers), removals: map[string]chan struct{}{}}
 	for _, dir := range []string{cfg.RuntimeDir, filepath.Join(cfg.RuntimeDir, "units"), cfg.LogDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make %s: %w", dir, err)
@@ -101,7 +102,7 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.listener, err = control.Listen(cfg.Socket()); err != nil {
 		return nil, err
 	}
-	if m.cgroups, err = launch.OpenCgroups(cfg.Instance, launch.CgroupOptions{}); err != nil {
+	if m.cgroups, err = launch.OpenCgroups(cfg.Instance, launch.CgroupOptions{Parent: cfg.CgroupParent}); err != nil {
 		return nil, err
 	}
 	if m.tree, err = lockCgroups(m.cgroups, cfg.Instance); err != nil {

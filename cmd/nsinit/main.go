@@ -49,6 +49,7 @@ func parse(args []string) (supervisor.Config, error) {
 	runtimeDir := f.String("runtime-dir", "", "`directory` of sockets, records and state (on a tmpfs), instead of /run/NAME")
 	logDir := f.String("log-dir", "", "`directory` of logs, instead of /var/log/NAME")
 	target := f.String("unit", "default", "`unit` that the first start aims at")
+	parent := f.String("cgroup-parent", "", "`cgroup`, relative to the cgroup2 mount, in which the instance's is made")
 	debug := f.Bool("debug", false, "log more")
 	showVersion := f.Bool("version", false, "print the version and exit")
 	f.Parse(args) // ExitOnError
@@ -60,7 +61,7 @@ func parse(args []string) (supervisor.Config, error) {
 		return supervisor.Config{}, fmt.Errorf("unexpected argument %q; see nsinit --help", f.Arg(0))
 	}
 	cfg := supervisor.DefaultConfig(*instance)
-	cfg.Version, cfg.Target = version, *target
+	cfg.Version, cfg.Target, cfg.CgroupParent = version, *target, *parent
 	if *unitPath != "" {
 		cfg.UnitPath = filepath.SplitList(*unitPath)
 	}
