@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,7 +93,7 @@ func lockInstance(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the runtime directory: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		f.Close()
 		if err == unix.EWOULDBLOCK {
 			return nil, fmt.Errorf("cannot start: another manager runs on %s; give this one a name of its own with --instance", dir)
@@ -102,6 +103,23 @@ func lockInstance(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// lockPatience is how long a manager that was killed may still seem to be there.
+const lockPatience = 2 * time.Second
+
+// flock locks f, or gives EWOULDBLOCK. The lock of a manager that was killed in
+// the middle of a launch lasts until the child, which has a copy of every
+// descriptor, has closed it: that is worth waiting for.
+func flock(f *os.File) error {
+	got := make(chan error, 1)
+	go func() { got <- unix.Flock(int(f.Fd()), unix.LOCK_EX) }() // ends with the process if it is refused
+	select {
+	case err := <-got:
+		return err
+	case <-time.After(lockPatience):
+		return unix.EWOULDBLOCK
+	}
+}
+
 // lockCgroups makes sure that one manager has the instance's cgroup, whatever
 // its runtime directory: two would take each other's services over.
 func lockCgroups(c *launch.Cgroups, instance string) (*os.File, error) {
@@ -109,7 +127,7 @@ func lockCgroups(c *launch.Cgroups, instance string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the cgroup: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		f.Close()
 		if err == unix.EWOULDBLOCK {
 			return nil, fmt.Errorf("cannot start: another manager has the cgroup %s; give this one a name of its own with --instance (this one's is %s)", c.Root(), instance)
