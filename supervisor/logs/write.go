@@ -9,7 +9,7 @@ import (
 
 // skipMax is how many bytes may pass without a record (rate limit, LevelMax) before
 // the log is told where it stands.
-const skipMax = 256 << 10
+const skipMax = 2 << 20
 
 // flush frames and writes what there is. After a failure everything stays where it
 // is, in staging and in the queue, and is tried again after retryAfter.
