@@ -51,7 +51,7 @@ func (m *Manager) adopt() {
 			s.leftovers[f.Number] = g
 		default:
 			g.close()
-			m.sweep(machine.Ref{Unit: f.Unit, Generation: f.Number}, func() {})
+			m.sweep(machine.Ref{Unit: f.Unit, Generation: f.Number}, f.Slice, func() {})
 			continue
 		}
 		found[f.Unit] = a
@@ -162,7 +162,7 @@ func (g *generation) populated() bool {
 		return false
 	}
 	populated, err := g.cgroup.Populated()
-	return err == nil && populated
+	return populated || err != nil // who cannot be looked at is not taken for dead
 }
 
 // definition gives the unit as it was when the generation was started: the

@@ -16,14 +16,6 @@ import (
 	"github.com/nsinit/nsinit/unit"
 )
 
-// carryOut does what the engine decided, in the given order. What comes of it
-// at once is queued, what takes time is posted later.
-func (m *Manager) carryOut(effects []machine.Effect) {
-	for _, e := range effects {
-		m.effect(e)
-	}
-}
-
 func (m *Manager) effect(e machine.Effect) {
 	switch e := e.(type) {
 	case machine.Publish:
@@ -56,9 +48,6 @@ func (m *Manager) effect(e machine.Effect) {
 	}
 }
 
-// news queues an event that an effect led to at once.
-func (m *Manager) news(ev machine.Event) { m.queue = append(m.queue, ev) }
-
 // publish stores a unit's new state and tells those who listen.
 func (m *Manager) publish(snap machine.Snapshot) {
 	s := m.service(snap.Unit)
@@ -89,10 +78,8 @@ func (m *Manager) narrate(s *service, before, snap machine.Snapshot) {
 		if before.State.Up() {
 			return
 		}
-		text := fmt.Sprintf("start %d: ready in %v (launch %v)", snap.Generation,
+		s.notice(logs.Info, "start %d: ready in %v (launch %v)", snap.Generation,
 			rounded(time.Duration(snap.ActiveSince-snap.StartedAt)), rounded(time.Duration(s.start.LaunchNsec)))
-		s.notices = append(s.notices, notice{time.Now().UnixMicro(), text})
-		s.notice(logs.Info, "%s", text)
 	case machine.Failed:
 		s.notice(logs.Err, "failed: %s", explainResult(snap))
 	case machine.AutoRestart:
@@ -137,7 +124,7 @@ func (m *Manager) storeState(s *service) {
 func (m *Manager) checkConditions(e machine.CheckConditions) {
 	def := m.defs[e.Unit]
 	if def == nil {
-		m.news(machine.ConditionsChecked{Ref: e.Ref, OK: true}) // Launch will say what is wrong
+		m.handle(machine.ConditionsChecked{Ref: e.Ref, OK: true}) // Launch will say what is wrong
 		return
 	}
 	host := m.host
@@ -172,6 +159,9 @@ func (m *Manager) signal(e machine.Signal) {
 	}
 	sig := syscall.Signal(e.Signal)
 	if e.Whom == machine.WhomMain {
+		if p, ok := g.lastMain(); ok && g.main == 0 {
+			g.fetchMain(p.PID) // it could not be had when it was started
+		}
 		if g.main != 0 {
 			unix.PidfdSendSignal(g.main, sig, nil, 0)
 		}

@@ -55,6 +55,7 @@ type generation struct {
 	hooks   map[uint64]*hook
 
 	releasing bool
+	ended     []func() // to be called when nothing of it is left
 }
 
 // command is what stands at one place of a reaper's program.
@@ -109,11 +110,11 @@ func (m *Manager) watch(g *generation) error {
 
 // watchOOM listens to memory.events, where there is a memory controller.
 func (g *generation) watchOOM(add func(int, uint32, func()), m *Manager) {
-	kills, err := g.cgroup.OOMKills()
-	if err != nil {
+	if _, err := g.cgroup.OOMKills(); err != nil {
 		return
 	}
-	g.oomKills = kills
+	// The first look counts from 0: what was killed before it, by a launch that
+	// was quick or while no manager ran, has not been told.
 	path := filepath.Join(m.cgroups.Mount(), g.cgroup.Path(), "main", "memory.events")
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -143,12 +144,23 @@ func (m *Manager) rung(g *generation) {
 // payload passes on that the payload's cgroup has become empty. The record's
 // news goes first: main's end explains the emptiness.
 func (m *Manager) payload(g *generation) {
-	events := readEvents(g.events)
+	if !g.empty() {
+		return
+	}
 	m.readRecord(g)
-	if bytes.Contains(events, []byte("populated 0")) {
+	if g.empty() { // still: the record may have told of a program that was started since
 		m.handle(machine.PayloadEmpty{Ref: g.ref()})
 		m.leftoverEmpty(g)
 	}
+}
+
+// empty reports whether the payload has no process, by the watched file, which
+// is quiet then until that changes.
+func (g *generation) empty() bool {
+	if events := readEvents(g.events); events != nil {
+		return bytes.Contains(events, []byte("populated 0"))
+	}
+	return !g.populated() // it was removed by somebody, or cannot be watched
 }
 
 // readEvents reads a cgroup's event file from its start: only that makes the
@@ -217,6 +229,15 @@ func (g *generation) mainIndex() int {
 		return g.commands[n-1].index
 	}
 	return 0
+}
+
+// lastMain is the record's entry of a main that runs.
+func (g *generation) lastMain() (reaper.Program, bool) {
+	if g.last == nil || g.gone {
+		return reaper.Program{}, false
+	}
+	p, ok := g.last.Main()
+	return p, ok && p.State == reaper.Executed
 }
 
 // throughWithoutMain reports whether everything that the reaper was to run has
@@ -325,8 +346,10 @@ func (m *Manager) mainEnded(g *generation, index int, status uint32) {
 func (g *generation) fetchMain(inside int32) int {
 	g.dropMain()
 	fd, err := unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDMain, 0)
-	if err != nil {
-		return 0
+	if err != nil { // forbidden (yama), or the reaper is dying
+		fd, pid := g.findInside(int(inside))
+		g.main, g.mainPID = fd, pid
+		return pid
 	}
 	pid := pidOf(fd)
 	if pid <= 0 {
@@ -425,6 +448,10 @@ func (g *generation) close() {
 
 // unwatch has the loop hear no more of the generation.
 func (m *Manager) unwatch(g *generation) {
+	if g.forget != nil {
+		g.forget()
+		g.forget = nil
+	}
 	for _, fd := range []int{g.doorbell, g.events, g.memory} {
 		if fd != 0 {
 			m.poller.Remove(fd)

@@ -31,14 +31,14 @@ var hookKinds = map[machine.Kind]isolate.ExecKind{machine.KindStartPost: isolate
 func (m *Manager) runHook(e machine.RunHook) {
 	g := m.find(e.Ref)
 	if g == nil || g.gone {
-		m.news(machine.HookFailed{Ref: e.Ref, Run: e.Run, Setup: machine.Setup{Program: e.Kind, Index: e.Index, Text: "the service's namespaces are gone"}})
+		m.handle(machine.HookFailed{Ref: e.Ref, Run: e.Run, Setup: machine.Setup{Program: e.Kind, Index: e.Index, Text: "the service's namespaces are gone"}})
 		return
 	}
 	h := &hook{run: e.Run}
 	g.hooks[e.Run] = h
 	j, err := m.prepareHook(g, e)
 	if err != nil {
-		m.news(m.hookFailure(g, e, err))
+		m.handle(m.hookFailure(g, e, err))
 		return
 	}
 	m.background(func() {
@@ -159,8 +159,10 @@ func (m *Manager) hookJoined(g *generation, e machine.RunHook, h *hook, proc *la
 		delete(g.hooks, e.Run)
 		m.handle(machine.HookExited{Ref: e.Ref, Run: e.Run, Status: status})
 	})
-	if err != nil {
-		m.problem(fmt.Errorf("%s: cannot wait for %s: %w", g.unit, e.Kind, err))
+	if err != nil { // nobody would hear of its end: it is not to go on
+		proc.Signal(syscall.SIGKILL)
+		m.background(func() { proc.Wait() })
+		m.handle(m.hookFailure(g, e, fmt.Errorf("cannot wait for %s: %w", e.Kind, err)))
 	}
 }
 

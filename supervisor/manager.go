@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -195,8 +196,10 @@ func (m *Manager) Run(ctx context.Context, ready func()) error {
 	})
 	stop := context.AfterFunc(ctx, func() { m.poller.Post(m.shutdown) })
 	defer stop()
-	err := m.poller.Run()
-	return errors.Join(err, m.close(server))
+	if err := m.poller.Run(); err != nil {
+		return err // as after a crash, everything is left as it is, for the next manager
+	}
+	return m.close(server)
 }
 
 // background starts a goroutine that close waits for.
@@ -260,8 +263,13 @@ func (m *Manager) takeInstance() bool {
 	return first
 }
 
+// problemsMax is how many problems status shows; the log has all.
+const problemsMax = 32
+
 func (m *Manager) problem(err error) {
-	m.problems = append(m.problems, err.Error())
+	if len(m.problems) < problemsMax && !slices.Contains(m.problems, err.Error()) {
+		m.problems = append(m.problems, err.Error())
+	}
 	m.log.Warn().Msg(err.Error())
 }
 
@@ -272,7 +280,7 @@ func (m *Manager) shutdown() {
 	}
 	m.stopping = true
 	m.log.Info().Msg("stopping everything")
-	m.request(machine.VerbStopAll, "", func(machine.JobDone) { m.poller.Close() })
+	m.request(machine.VerbStopAll, "", func(machine.JobDone) { m.endLeftovers(m.poller.Close) })
 }
 
 // close unwinds what New and Run made, in reverse, and leaves nothing of the
@@ -286,7 +294,9 @@ func (m *Manager) close(server *control.Server) error {
 		s.closeAll()
 	}
 	m.pump.Close()
-	m.running.Wait()
+	if !m.allEnded() {
+		m.log.Error().Msg("some work hangs, most likely on a file system that does not answer; not waiting for it")
+	}
 	m.unwatchMounts()
 	m.launcher.Close()
 	m.netns.Close(true)
@@ -298,22 +308,50 @@ func (m *Manager) close(server *control.Server) error {
 	return err
 }
 
+// allEnded waits for every goroutine that the manager started, within limits.
+func (m *Manager) allEnded() bool {
+	ended := make(chan struct{})
+	go func() { // joined below, unless a system call in one of them never returns
+		m.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(endWait):
+		return false
+	}
+}
+
 // handle gives the engine an event and carries out what follows, news that
 // comes of it included, until nothing is left to do.
 func (m *Manager) handle(ev machine.Event) {
 	m.queue = append(m.queue, ev)
-	if m.handling {
-		return
+	m.carryOut(nil)
+}
+
+// carryOut does what the engine decided, in the given order, and after all of
+// it what comes of it at once; what takes time is posted later.
+func (m *Manager) carryOut(effects []machine.Effect) {
+	if m.handling && len(effects) == 0 {
+		return // the call that is under way sees to the queue
 	}
+	outermost := !m.handling
 	m.handling = true
-	for len(m.queue) > 0 {
+	for _, e := range effects {
+		m.effect(e)
+	}
+	for outermost && len(m.queue) > 0 {
 		ev := m.queue[0]
 		m.queue = m.queue[1:]
-		m.carryOut(m.engine.Handle(ev, now()))
+		for _, e := range m.engine.Handle(ev, now()) {
+			m.effect(e)
+		}
 	}
-	m.handling = false
-	m.queue = nil
-	m.arm()
+	if outermost {
+		m.handling, m.queue = false, nil
+		m.arm()
+	}
 }
 
 // tick passes on that the engine's deadline has come.

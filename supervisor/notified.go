@@ -124,6 +124,9 @@ func (m *Manager) watchNamed(g *generation) {
 	g.forget = func() { m.poller.Remove(fd) }
 	err := m.poller.Add(fd, unix.EPOLLIN, func(uint32) {
 		m.poller.Remove(fd)
+		if g.gone {
+			return // nobody left to ask; the loss of the reaper says all
+		}
 		g.asked = true
 		g.reaper.Signal(syscall.SIGCHLD)
 	})

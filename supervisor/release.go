@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,13 +27,13 @@ func (m *Manager) release(e machine.Release) {
 	}
 	g := s.gen
 	if g == nil || g.number != e.Generation {
-		m.sweep(e.Ref, func() { m.handle(machine.Released{Ref: e.Ref}) })
+		m.sweep(e.Ref, s.slice(), func() { m.handle(machine.Released{Ref: e.Ref}) })
 		return
 	}
 	if e.Keep && g.populated() {
 		s.gen = nil
 		s.leftovers[g.number] = g
-		m.news(machine.Released{Ref: e.Ref})
+		m.handle(machine.Released{Ref: e.Ref})
 		return
 	}
 	m.end(s, g, func() { m.handle(machine.Released{Ref: e.Ref}) })
@@ -40,10 +41,12 @@ func (m *Manager) release(e machine.Release) {
 
 // sweep removes what a manager that died has left of a generation that this
 // one does not hold.
-func (m *Manager) sweep(r machine.Ref, done func()) {
+func (m *Manager) sweep(r machine.Ref, slice string, done func()) {
 	m.onWorker(m.work, func() {
-		if found, err := m.cgroups.Open(r.Unit, m.slice(r.Unit), r.Generation); err == nil {
-			endGeneration(found, nil)
+		if found, err := m.cgroups.Open(r.Unit, slice, r.Generation); err == nil {
+			if err := m.endGeneration(found, nil); err != nil {
+				m.log.Error().Str("unit", r.Unit).Uint64("generation", r.Generation).Err(err).Msg("cannot remove what an earlier manager left")
+			}
 			found.Close()
 		}
 		os.RemoveAll(filepath.Join(m.cfg.unitDir(r.Unit), strconv.FormatUint(r.Generation, 10)))
@@ -51,34 +54,38 @@ func (m *Manager) sweep(r machine.Ref, done func()) {
 	})
 }
 
-func (m *Manager) slice(name string) string {
-	if u := m.defs[name]; u != nil {
-		return u.Resources.Slice
+// slice is where the unit's cgroup is.
+func (s *service) slice() string {
+	if s.def == nil {
+		return ""
 	}
-	return ""
+	return s.def.Resources.Slice
 }
 
 // end takes a generation down and calls done on the loop.
 func (m *Manager) end(s *service, g *generation, done func()) {
+	g.ended = append(g.ended, done)
 	if g.releasing {
 		return
 	}
 	g.releasing = true
 	kill := func() {
 		m.unwatch(g)
+		cgroup, reaper := g.cgroup, g.handOver()
 		var passing []string
-		if s.gen == g {
+		if s.gen == g && s.placed {
 			passing = m.passingDirectories(s, "no")
 		}
+		gone := m.removing(passing)
 		m.background(func() {
-			err := endGeneration(g.cgroup, g)
+			err := m.endGeneration(cgroup, reaper)
 			err = errors.Join(err, removeDirectories(passing), os.RemoveAll(g.dir))
+			close(gone)
 			m.poller.Post(func() {
 				if err != nil {
 					m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Err(err).Msg("cannot remove all of it")
 				}
 				m.ended(s, g)
-				done()
 			})
 		})
 	}
@@ -99,6 +106,34 @@ func (m *Manager) ended(s *service, g *generation) {
 	if s.gen == nil && len(s.leftovers) == 0 && s.log != nil {
 		s.log.Detach()
 	}
+	for _, done := range g.ended {
+		done()
+	}
+}
+
+// removing notes that runtime directories are being removed, until the channel
+// is closed: a start that makes one of them again waits for it.
+func (m *Manager) removing(paths []string) chan struct{} {
+	gone := make(chan struct{})
+	for _, p := range paths {
+		m.removals[p] = gone
+	}
+	return gone
+}
+
+// removalsBefore lists the removals that a start of the unit has to wait for.
+func (m *Manager) removalsBefore(s *service) (list []<-chan struct{}) {
+	if s.dropped != nil {
+		list = append(list, s.dropped)
+	}
+	for _, d := range s.def.Filesystem.RuntimeDirectory {
+		for p, gone := range m.removals {
+			if strings.HasPrefix(d.Path+"/", p+"/") || strings.HasPrefix(p+"/", d.Path+"/") {
+				list = append(list, gone)
+			}
+		}
+	}
+	return list
 }
 
 // leftoverEmpty ends an older generation whose last process has gone.
@@ -114,37 +149,91 @@ func (m *Manager) leftoverEmpty(g *generation) {
 	})
 }
 
+// leftoverWait is how long processes that were left alone have to end when
+// everything does.
+const leftoverWait = 5 * time.Second
+
+// endLeftovers ends what older starts have left, politely first, then calls done.
+func (m *Manager) endLeftovers(done func()) {
+	open := 1
+	one := func() {
+		if open--; open == 0 {
+			done()
+		}
+	}
+	for _, s := range m.services {
+		for _, g := range s.leftovers {
+			open++
+			g.ended = append(g.ended, one)
+			g.cgroup.Signal(unix.SIGTERM)
+			g.cgroup.Signal(unix.SIGCONT)
+			time.AfterFunc(leftoverWait, func() { m.poller.Post(func() { m.end(s, g, func() {}) }) })
+			m.payload(g)
+		}
+	}
+	one()
+}
+
 // endWait bounds how long a worker waits for processes that SIGKILL does not
 // end (state D); the engine has given them up by then.
 const endWait = 20 * time.Second
 
+// ending is a reaper that is taken down: its descriptor is the worker's that
+// does it.
+type ending struct {
+	reaper *launch.Process
+	child  bool
+}
+
+// handOver gives the reaper away; the loop has none from then on.
+func (g *generation) handOver() *ending {
+	if g.gone {
+		return nil
+	}
+	g.gone = true
+	return &ending{g.reaper, g.child}
+}
+
+// end kills the reaper and takes its exit.
+func (e *ending) end(deadline time.Time) {
+	e.reaper.Signal(syscall.SIGKILL)
+	if waitFD(e.reaper.PIDFD, unix.POLLIN, deadline) && e.child {
+		e.reaper.Wait()
+		return
+	}
+	unix.Close(e.reaper.PIDFD)
+}
+
 // endGeneration kills both leaves, waits for their processes, and removes the
-// cgroups. g, where the manager holds one, has the reaper to wait for.
-func endGeneration(c *launch.Generation, g *generation) error {
+// cgroups. r, where the manager holds one, is the reaper to wait for.
+func (m *Manager) endGeneration(c *launch.Generation, r *ending) error {
+	deadline := time.Now().Add(endWait)
+	var err error
+	if c != nil {
+		err = errors.Join(c.Kill(), c.KillInit())
+	}
+	if r != nil {
+		r.end(deadline)
+	}
 	if c == nil {
 		return nil
 	}
-	if err := c.Kill(); err != nil {
-		return err
+	waitEmpty(filepath.Join(m.cgroups.Mount(), c.Path()), deadline)
+	if removeErr := c.Remove(); removeErr != nil {
+		return errors.Join(err, removeErr)
 	}
-	if err := c.KillInit(); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(endWait)
-	if g != nil && !g.gone {
-		g.reaper.Signal(syscall.SIGKILL)
-		if waitFD(g.reaper.PIDFD, unix.POLLIN, deadline) {
-			g.waitReaper()
-		}
-	}
-	events, err := c.EventsFD()
+	return nil // a cgroup that is gone had nobody to kill
+}
+
+// waitEmpty waits until nobody lives in a cgroup and those below it.
+func waitEmpty(dir string, deadline time.Time) {
+	events, err := unix.Open(filepath.Join(dir, "cgroup.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return // it is gone already, or its removal will tell
 	}
 	defer unix.Close(events)
 	for bytes.Contains(readEvents(events), []byte("populated 1")) && waitFD(events, unix.POLLPRI, deadline) {
 	}
-	return c.Remove()
 }
 
 // waitFD waits until fd has events, and reports false at the deadline.

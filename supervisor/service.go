@@ -24,6 +24,7 @@ type service struct {
 	leftovers map[uint64]*generation // older starts with processes that were left alone
 
 	dropped     chan struct{}    // closed when what the last rest took away is gone; nil: nothing was
+	placed      bool             // its directories are in place, and its own to remove
 	launching   bool             // a launch of this unit is under way on a worker
 	releaseWait *machine.Release // that came meanwhile
 	start       startState
@@ -82,12 +83,28 @@ func (m *Manager) atRest(s *service) {
 	// the next start waits for that.
 	dropped := make(chan struct{})
 	s.dropped = dropped
-	passing := m.passingDirectories(s, "restart")
+	var passing []string
+	if s.placed {
+		passing = m.passingDirectories(s, "restart")
+	}
+	s.placed = false
+	gone := m.removing(passing)
 	m.onWorker(m.tidying, func() {
 		defer close(dropped)
+		defer close(gone)
 		if err := errors.Join(m.netns.Drop(s.name), removeDirectories(passing)); err != nil {
 			m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove what a unit at rest needs no more")
 		}
+	})
+}
+
+// undoDirectories removes the runtime directories of a start that failed.
+func (m *Manager) undoDirectories(s *service) {
+	passing := m.passingDirectories(s, "no")
+	gone := m.removing(passing)
+	m.onWorker(m.tidying, func() {
+		defer close(gone)
+		removeDirectories(passing)
 	})
 }
 

@@ -28,7 +28,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	s := m.service(e.Unit)
 	s.def = m.defs[e.Unit]
 	if s.def == nil {
-		m.queue = append(m.queue, machine.LaunchFailed{Ref: e.Ref, Setup: machine.Setup{Text: "the unit file is gone"}})
+		m.handle(machine.LaunchFailed{Ref: e.Ref, Setup: machine.Setup{Text: "the unit file is gone"}})
 		return
 	}
 	if half := s.gen; half != nil { // adopted, and its launch had not come to a reaper
@@ -40,7 +40,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	m.openLog(s, false)
 	s.launching, s.notices = true, nil
 	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: machine.ConfigOf(s.def).Digest}
-	b := &birth{m: m, rest: s.dropped, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
+	b := &birth{m: m, rest: m.removalsBefore(s), g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
 	b.g.facts.InvocationID = s.start.InvocationID
 	m.births++
@@ -66,15 +66,18 @@ type birth struct {
 	files launch.Files
 	read  [2]int // the log pipes' read ends, for the log
 	write [2]int
-	sys   int           // the /dev/log socket
-	rest  chan struct{} // see service.dropped
-	owned []int         // descriptors to close once the reaper has its copies
+	sys   int               // the /dev/log socket
+	rest  []<-chan struct{} // closed when what is in the way has been removed
+	owned []int             // descriptors to close once the reaper has its copies
+
+	placed  bool // its directories are there, and its own
+	refused bool // they are somebody else's
 }
 
 // make makes everything, and unmakes all of it if a part fails.
 func (b *birth) make() (err error) {
-	if b.rest != nil {
-		<-b.rest
+	for _, gone := range b.rest {
+		<-gone
 	}
 	defer func() {
 		b.closeOwned()
@@ -136,8 +139,10 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 		return owner, err
 	}
 	if err := makeDirectories(svc.Spec.Directory); err != nil {
+		b.refused = true
 		return owner, err
 	}
+	b.placed = true
 	if n := len(svc.Spec.Execs); n > 0 { // the last is main; one before it may run as root
 		owner = svc.Spec.Execs[n-1].Cred
 	}
@@ -281,6 +286,7 @@ func (b *birth) unmake() {
 // launched takes over what a worker has made.
 func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) {
 	s.launching = false
+	s.placed = b.placed || s.placed && !b.refused
 	m.births--
 	g := b.g
 	if err == nil {
@@ -294,8 +300,9 @@ func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) 
 		m.readRecord(g)
 		m.later = append(m.later, func() { m.keepDefinition(g) })
 	} else {
-		passing := m.passingDirectories(s, "no")
-		m.onWorker(m.tidying, func() { removeDirectories(passing) })
+		if b.placed {
+			m.undoDirectories(s)
+		}
 		m.handle(machine.LaunchFailed{Ref: g.ref(), Setup: launchFailure(err, g.unit)})
 	}
 	if m.births == 0 && len(m.later) > 0 {
