@@ -65,9 +65,6 @@ func check(s Spec, h Host) error {
 		return fmt.Errorf("this kernel has no %s namespace; write namespaces = [\"~%[1]s\"] in [isolation] to do without",
 			missing.Names()[0])
 	}
-	if len(s.Execs) == 0 {
-		return fmt.Errorf("no command to run")
-	}
 	if !s.Namespaces.Has(Mount) && (len(s.Paths) > 0 || len(s.Files) > 0 || len(s.Devices) > 0) {
 		return fmt.Errorf("the [filesystem] table needs the mount namespace; add it to namespaces in [isolation]")
 	}

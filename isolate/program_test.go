@@ -226,7 +226,6 @@ func TestRefusals(t *testing.T) {
 		want   string
 	}{
 		"namespace":     {func(_ *Spec, h *Host) { h.Namespaces &^= UTS }, "no uts namespace"},
-		"no command":    {func(s *Spec, _ *Host) { s.Execs = nil }, "no command"},
 		"paths":         {func(s *Spec, _ *Host) { s.Namespaces &^= Mount; s.Paths = make([]PathRule, 1) }, "[filesystem]"},
 		"hostname":      {func(s *Spec, _ *Host) { s.Namespaces &^= UTS }, "needs the uts namespace"},
 		"long hostname": {func(s *Spec, _ *Host) { s.Hostname = strings.Repeat("x", 65) }, "65 bytes"},
