@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,18 +35,18 @@ func (m *Manager) adopt() {
 		m.problem(err)
 	}
 	m.instantiate(found, generations)
+	slices.SortFunc(generations, func(a, b launch.Found) int { return cmp.Compare(a.Number, b.Number) })
 	newest := map[string]uint64{}
 	for _, f := range generations {
-		newest[f.Unit] = max(newest[f.Unit], f.Number)
+		newest[f.Unit] = f.Number
 	}
 	for _, f := range generations {
 		a := found[f.Unit]
 		a.Snapshot.Unit = f.Unit
-		present := f.Number == newest[f.Unit] && f.Number >= a.Snapshot.Generation && !(a.Snapshot.Kept && a.Snapshot.State.Down())
 		g := m.adoptGeneration(f)
 		switch s := m.service(f.Unit); {
-		case present:
-			s.gen = g
+		case f.Number == newest[f.Unit] && isPresent(f.Number, a.Snapshot):
+			s.gen, s.placed = g, true
 			a.Observed = m.observe(g)
 		case g.populated():
 			s.leftovers[f.Number] = g
@@ -59,12 +60,43 @@ func (m *Manager) adopt() {
 			m.problem(err)
 		}
 	}
-	list := make([]machine.Adopted, 0, len(found))
-	for _, a := range found {
-		list = append(list, a)
-	}
-	m.carryOut(m.engine.Adopt(list, now()))
+	m.startedWith()
+	m.carryOut(m.engine.Adopt(slices.Collect(maps.Values(found)), now()))
+	_, effects := m.install()
+	m.carryOut(effects)
 	m.handle(machine.Tick{})
+	m.goOn()
+}
+
+// isPresent tells the start that a unit is in from an older one that was left
+// alone. Without a state file (or with one from before) the newest is it.
+func isPresent(number uint64, s machine.Snapshot) bool {
+	return number > s.Generation || number == s.Generation && s.Held
+}
+
+// startedWith gives the engine the definitions that the services which are
+// found run with; the loaded ones come in force when those are adopted, for
+// their next start.
+func (m *Manager) startedWith() {
+	defs := maps.Clone(m.defs)
+	for name, s := range m.services {
+		if s.gen != nil && s.gen.def.Service.Type != "" { // else nobody knows any more
+			defs[name] = s.gen.def
+		}
+	}
+	configs := make([]machine.Config, 0, len(defs))
+	for _, u := range defs {
+		configs = append(configs, machine.ConfigOf(u))
+	}
+	_, effects := m.engine.Load(configs, now())
+	m.carryOut(effects)
+}
+
+// goOn does what the manager that died may not have come to.
+func (m *Manager) goOn() {
+	if err := m.netns.Prune(func(name string) bool { return m.usesNetwork(name) }); err != nil {
+		m.problem(err)
+	}
 	for _, s := range m.services {
 		for _, g := range s.leftovers {
 			m.payload(g)
@@ -112,6 +144,9 @@ func (m *Manager) storedStates() map[string]machine.Adopted {
 		}
 		if !ok || st.Version != stateVersion || st.BootID != m.state.BootID || st.Snapshot.Unit != d.Name() {
 			continue
+		}
+		if st.Snapshot.JobWhy == machine.StopShutdown { // that manager was killed while it stopped everything; this one runs
+			st.Snapshot.JobWhy = machine.StopRequest
 		}
 		s := m.service(d.Name())
 		s.snap, s.start = st.Snapshot, st.Start
@@ -168,7 +203,7 @@ func (g *generation) populated() bool {
 // definition gives the unit as it was when the generation was started: the
 // loaded one, unless its file has changed since.
 func (m *Manager) definition(s *service, g *generation) *unit.Unit {
-	if u := m.defs[s.name]; u != nil && machine.ConfigOf(u).Digest == s.start.Digest {
+	if u := m.defs[s.name]; u != nil && g.number >= s.snap.Generation && machine.ConfigOf(u).Digest == s.start.Digest {
 		return u
 	}
 	if u, err := unit.LoadSet([]string{filepath.Join(g.dir, "def")}, unit.Options{Lax: true}).Resolve(s.name); err == nil {
@@ -282,6 +317,7 @@ func (m *Manager) observe(g *generation) machine.Observed {
 		return o
 	}
 	g.last = r
+	g.matchCommands(int(r.Count))
 	if r.Phase == reaper.SetupFailed {
 		g.setup = true
 		o.Setup = g.setupFailure(r)
@@ -295,6 +331,22 @@ func (m *Manager) observe(g *generation) machine.Observed {
 		m.watchNamed(g)
 	}
 	return o
+}
+
+// matchCommands has as many commands as the reaper has programs. Where the
+// definition that it was started with is lost they are guessed: the last is
+// main, which is what matters for its supervision.
+func (g *generation) matchCommands(count int) {
+	if len(g.commands) == count {
+		return
+	}
+	g.program, g.commands = nil, make([]command, count)
+	for i := range g.commands {
+		g.commands[i] = command{machine.KindStartPre, i}
+	}
+	if count > 0 {
+		g.commands[count-1] = command{machine.KindStart, 0}
+	}
 }
 
 // firstWrite bounds how long a launch that was under way when the manager was

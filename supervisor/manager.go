@@ -251,7 +251,11 @@ func (m *Manager) takeInstance() bool {
 	if err != nil {
 		m.problem(err)
 	}
-	first := !found || last.BootID != bootID() || last.Version != stateVersion
+	first := !found || last.BootID != bootID() || last.Version != stateVersion || last.Stopping
+	if err != nil { // damaged: where services live this is not the first
+		generations, err := m.cgroups.Find()
+		first = err != nil || len(generations) == 0
+	}
 	m.state = instanceState{Version: stateVersion, BootID: bootID(), PID: os.Getpid(), BootUsec: m.began.UnixMicro()}
 	if !first {
 		m.state.BootUsec, m.state.Restarts = last.BootUsec, last.Restarts+1
@@ -278,7 +282,10 @@ func (m *Manager) shutdown() {
 	if m.stopping {
 		return
 	}
-	m.stopping = true
+	m.stopping, m.state.Stopping = true, true
+	if err := writeState(filepath.Join(m.cfg.RuntimeDir, "manager.json"), m.state); err != nil {
+		m.problem(err)
+	}
 	m.log.Info().Msg("stopping everything")
 	m.request(machine.VerbStopAll, "", func(machine.JobDone) { m.endLeftovers(m.poller.Close) })
 }

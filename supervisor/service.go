@@ -89,13 +89,56 @@ func (m *Manager) atRest(s *service) {
 	}
 	s.placed = false
 	gone := m.removing(passing)
+	networks := m.networksToDrop(s)
+	for _, name := range networks {
+		m.service(name).dropped = dropped
+	}
 	m.onWorker(m.tidying, func() {
 		defer close(dropped)
 		defer close(gone)
-		if err := errors.Join(m.netns.Drop(s.name), removeDirectories(passing)); err != nil {
+		err := removeDirectories(passing)
+		for _, name := range networks {
+			err = errors.Join(err, m.netns.Drop(name))
+		}
+		if err != nil {
 			m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove what a unit at rest needs no more")
 		}
 	})
+}
+
+// inUse reports whether there is, or will be, anything of the unit that lives.
+func (s *service) inUse() bool {
+	return !s.snap.State.Down() || s.gen != nil || s.launching || len(s.leftovers) > 0
+}
+
+// usesNetwork reports whether a unit, or one that joins it, needs the unit's
+// network namespace.
+func (m *Manager) usesNetwork(name string) bool {
+	for _, s := range m.services {
+		if s.inUse() && (s.name == name || s.joins() == name) {
+			return true
+		}
+	}
+	return false
+}
+
+// joins is the unit whose network namespace this one is in, if it is another's.
+func (s *service) joins() string {
+	if s.def == nil || s.def.Network.Mode != unit.NetworkUnit {
+		return ""
+	}
+	return s.def.Network.Unit
+}
+
+// networksToDrop lists the units whose network namespaces nobody needs any more
+// now that s is at rest: its own, and that which it had joined.
+func (m *Manager) networksToDrop(s *service) (names []string) {
+	for _, name := range []string{s.name, s.joins()} {
+		if name != "" && !m.usesNetwork(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // undoDirectories removes the runtime directories of a start that failed.

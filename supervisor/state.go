@@ -40,6 +40,7 @@ type instanceState struct {
 	PID      int    `json:"pid"`
 	BootUsec int64  `json:"boot_usec"` // when the first manager of this instance began
 	Restarts int    `json:"restarts"`
+	Stopping bool   `json:"stopping,omitempty"` // it was told to stop everything, and to end
 }
 
 // writeState replaces a file as a whole: whoever reads it, a manager after a
