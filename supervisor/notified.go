@@ -15,6 +15,7 @@ import (
 	"github.com/nsinit/nsinit/supervisor/logs"
 	"github.com/nsinit/nsinit/supervisor/machine"
 	"github.com/nsinit/nsinit/supervisor/notify"
+	"github.com/nsinit/nsinit/unit"
 )
 
 // notifyBatch is how many datagrams of one service are taken at a wake-up, so
@@ -41,11 +42,32 @@ func (m *Manager) notified(g *generation) {
 			m.problem(fmt.Errorf("%s: notifications are no longer read: %w", g.unit, err))
 			return
 		}
-		if m.accepts(g, r.Sender) {
+		if ours(g, r.Sender) && m.accepts(g, r.Sender) {
 			m.handle(m.notification(g, r))
 		}
 		r.Done()
 	}
+}
+
+// socketsByPath reports whether a service reaches its notify socket by its path
+// on the host, so that others can find it too.
+func socketsByPath(u *unit.Unit) bool {
+	root := u.Filesystem.RootDirectory
+	return !u.Isolation.Namespaces.Mount || !u.Filesystem.PrivateRun && (root == "" || root == "/")
+}
+
+// ours tells a service's own words from those that another user of the machine
+// puts in its mouth, where the socket can be found. A sender that has ended has
+// no cgroup any more: then it is its user that counts.
+func ours(g *generation, s notify.Sender) bool {
+	if !socketsByPath(g.def) || s.UID == 0 {
+		return true
+	}
+	if cgroup, err := cgroupOf(s.PID); err == nil {
+		return strings.Contains(cgroup+"/", "/"+g.cgroup.Path()+"/")
+	}
+	var st unix.Stat_t
+	return g.mainPID != 0 && unix.Stat(fmt.Sprintf("/proc/%d", g.mainPID), &st) == nil && st.Uid == s.UID
 }
 
 // accepts applies notify_access. The socket tells which service it is; which

@@ -170,7 +170,14 @@ func (b *birth) directory() error {
 	if err := os.RemoveAll(g.dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(g.dir, 0o755); err != nil {
+	mode := os.FileMode(0o700) // its sockets are bound into the service
+	if socketsByPath(g.def) {
+		mode = 0o711
+	}
+	if err := os.MkdirAll(filepath.Dir(g.dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(g.dir, mode); err != nil {
 		return err
 	}
 	fd, err := unix.Open(filepath.Join(g.dir, "record"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
@@ -294,7 +301,8 @@ func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) 
 		s.start.LaunchNsec = int64(took)
 		m.attachLog(s, b)
 		if err := m.watch(g); err != nil {
-			m.problem(fmt.Errorf("%s: %w", g.unit, err))
+			m.unwatched(s, g, err)
+			return
 		}
 		m.handle(machine.Launched{Ref: g.ref()})
 		m.readRecord(g)
