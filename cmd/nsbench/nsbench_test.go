@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -97,5 +98,13 @@ func TestPlotIsXML(t *testing.T) {
 	}
 	if !strings.Contains(text, "a &lt; b &amp; c (ms)") {
 		t.Errorf("no title in\n%s", text)
+	}
+}
+
+func TestRoundStep(t *testing.T) {
+	for v, want := range map[float64]float64{0: 0, 0.07: 0.1, 0.1: 0.1, 1: 1, 1.1: 2, 3: 5, 6: 10, 200: 200, 201: 500} {
+		if got := roundStep(v); math.Abs(got-want) > 1e-9 {
+			t.Errorf("roundStep(%v) = %v, want %v", v, got, want)
+		}
 	}
 }

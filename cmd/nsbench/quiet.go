@@ -14,7 +14,7 @@ import (
 const (
 	settleTime  = 15 * time.Millisecond
 	lookEvery   = 5 * time.Millisecond
-	longestWait = 200 * time.Millisecond
+	longestWait = 100 * time.Millisecond
 )
 
 // awaitQuiet returns whether there was such a moment.

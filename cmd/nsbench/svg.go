@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"html"
+	"math"
+	"strconv"
 	"strings"
 )
 
@@ -15,11 +17,12 @@ type bar struct {
 // The plot's measures, in SVG units.
 const (
 	plotWidth  = 900
-	labelWidth = 420
+	labelWidth = 440
 	valueWidth = 80
 	barHeight  = 18
 	barStep    = 24
 	titleStep  = 34
+	axisHeight = 22
 )
 
 // plot draws the bars of every table that has any, one panel below the other,
@@ -37,26 +40,52 @@ func plot(tables []table) string {
 }
 
 func panel(b *strings.Builder, t table, y int) int {
-	fmt.Fprintf(b, `<text x="10" y="%d" font-weight="bold">%s (%s)</text>`+"\n", y+18, html.EscapeString(t.title), t.unit)
+	fmt.Fprintf(b, `<text x="10" y="%d" font-weight="bold">%s (%s)</text>`+"\n", y+18, html.EscapeString(t.title), html.EscapeString(t.unit))
 	y += titleStep
 	most := 0.0
 	for _, x := range t.bars {
 		most = max(most, x.value)
 	}
+	scale := 0.0
+	if most > 0 {
+		scale = (plotWidth - labelWidth - valueWidth) / most
+	}
+	axis(b, scale, most, y, y+len(t.bars)*barStep)
 	for _, x := range t.bars {
-		width := 0.0
-		if most > 0 {
-			width = x.value / most * (plotWidth - labelWidth - valueWidth)
-		}
 		colour := "#9aa5b1"
 		if strings.HasPrefix(x.label, "nsinit") {
 			colour = "#1f6feb"
 		}
+		width := x.value * scale
 		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s</text>`+"\n",
 			labelWidth-8, y+14, html.EscapeString(x.label), labelWidth, y, width, barHeight, colour, labelWidth+width+6, y+14, threeDigits(x.value))
 		y += barStep
 	}
-	return y + 8
+	return y + axisHeight + 8
+}
+
+// axis draws a line and a number at each round step of the scale.
+func axis(b *strings.Builder, scale, most float64, top, bottom int) {
+	step := roundStep(most / 5)
+	for v := 0.0; step > 0 && v <= most; v += step {
+		x := labelWidth + v*scale
+		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#d0d7de"/><text x="%.1f" y="%d" text-anchor="middle" font-size="11" fill="#57606a">%s</text>`+"\n",
+			x, top-4, x, bottom, x, bottom+13, strconv.FormatFloat(v, 'g', 6, 64))
+	}
+}
+
+// roundStep is the smallest of 1, 2 and 5 times a power of ten that is at least v.
+func roundStep(v float64) float64 {
+	if v <= 0 {
+		return 0
+	}
+	power := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, n := range []float64{1, 2, 5} {
+		if n*power >= v {
+			return n * power
+		}
+	}
+	return 10 * power
 }
 
 // threeDigits writes a number with about three digits that count.
