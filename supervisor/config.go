@@ -9,7 +9,9 @@
 package supervisor
 
 import (
+	"fmt"
 	"path/filepath"
+	"regexp"
 
 	"github.com/rs/zerolog"
 
@@ -45,6 +47,20 @@ func DefaultConfig(instance string) Config {
 		Target:     "default",
 		Logger:     zerolog.Nop(),
 	}
+}
+
+// instanceName is what can be a part of paths, of a cgroup and of a group's name.
+var instanceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+// check refuses what nothing should be made for. euid is that of this process.
+func (c Config) check(euid int) error {
+	switch {
+	case !instanceName.MatchString(c.Instance):
+		return fmt.Errorf("cannot start: %q cannot name an instance: 1 to 64 letters, digits and _.- are good, beginning with a letter or digit", c.Instance)
+	case euid != 0:
+		return fmt.Errorf("cannot start as uid %d: making namespaces, mounts and cgroups needs root", euid)
+	}
+	return nil
 }
 
 // Socket is where the manager answers.

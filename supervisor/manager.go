@@ -83,7 +83,10 @@ type Manager struct {
 func New(cfg Config) (_ *Manager, err error) {
 	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{},
 		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(slots, workers), tidying: make(slots, workers), removals: map[string]chan struct{}{}}
-	for _, dir := range []string{cfg.RuntimeDir, filepath.Join(cfg.RuntimeDir, "units"), cfg.LogDir} {
+	if err := cfg.check(os.Geteuid()); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{cfg.LogDir, cfg.RuntimeDir, filepath.Join(cfg.RuntimeDir, "units")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make %s: %w", dir, err)
 		}

@@ -313,6 +313,22 @@ func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) 
 		}
 		m.handle(machine.LaunchFailed{Ref: g.ref(), Setup: launchFailure(err, g.unit)})
 	}
+	m.afterLaunch(s)
+}
+
+// unwatched takes back a start that nobody would hear of any more, as it is
+// where descriptors have run out.
+func (m *Manager) unwatched(s *service, g *generation, err error) {
+	s.launching = true // until nothing of it is left
+	m.end(s, g, func() {
+		s.launching = false
+		m.handle(machine.LaunchFailed{Ref: g.ref(), Setup: launchFailure(err, g.unit)})
+		m.afterLaunch(s)
+	})
+}
+
+// afterLaunch does what has waited for a launch to be over.
+func (m *Manager) afterLaunch(s *service) {
 	if m.births == 0 && len(m.later) > 0 {
 		list := m.later
 		m.later = nil

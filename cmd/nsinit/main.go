@@ -90,6 +90,8 @@ func logger(debug bool) zerolog.Logger {
 
 // run serves until a signal asks for the end.
 func run(cfg supervisor.Config) error {
+	// Whoever reads what is logged may go away: that is no reason to.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	m, err := supervisor.New(cfg)
