@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,9 @@ type generation struct {
 	unit     string
 	number   uint64
 	def      *unit.Unit
-	dir      string // below the runtime directory
+	dir      string     // below the runtime directory
+	inDir    sync.Mutex // held by workers while they make or remove files there
+	removed  bool       // nothing is to be made in dir any more; under inDir
 	facts    compile.Facts
 	program  *isolate.Program // nil: adopted, and not compiled again yet
 	commands []command        // what the record's programs are, in order

@@ -79,7 +79,7 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 		gone := m.removing(passing)
 		m.background(func() {
 			err := m.endGeneration(cgroup, reaper)
-			err = errors.Join(err, removeDirectories(passing), os.RemoveAll(g.dir))
+			err = errors.Join(err, removeDirectories(passing), g.removeDir())
 			close(gone)
 			m.poller.Post(func() {
 				if err != nil {
@@ -94,6 +94,14 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 		return
 	}
 	s.log.Drain(func() { m.poller.Post(kill) })
+}
+
+// removeDir removes the generation's files.
+func (g *generation) removeDir() error {
+	g.inDir.Lock()
+	defer g.inDir.Unlock()
+	g.removed = true
+	return os.RemoveAll(g.dir)
 }
 
 // ended forgets a generation of which nothing is left.

@@ -153,12 +153,17 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 // keepDefinition writes the unit as it is in force for this start beside the
 // record: its file may change or go while it runs.
 func (m *Manager) keepDefinition(g *generation) {
+	g.inDir.Lock()
+	defer g.inDir.Unlock()
+	if g.removed { // ended meanwhile
+		return
+	}
 	dir := filepath.Join(g.dir, "def")
 	err := os.Mkdir(dir, 0o700)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, g.unit+".toml"), []byte(g.def.Resolved()), 0o600)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // ended meanwhile
+	if err != nil {
 		m.log.Warn().Str("unit", g.unit).Err(err).Msg("cannot keep the definition; should its file change and the manager be killed, the new one would count")
 	}
 }
