@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -295,6 +296,10 @@ func (b *birth) unmake() {
 	os.RemoveAll(b.g.dir)
 }
 
+// crowd is how many starts at once leave so much garbage that it is worth giving
+// the memory back: a manager then lives for weeks with what it has.
+const crowd = 100
+
 // launched takes over what a worker has made.
 func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) {
 	s.launching = false
@@ -340,6 +345,9 @@ func (m *Manager) afterLaunch(s *service) {
 		m.background(func() {
 			for _, f := range list {
 				f()
+			}
+			if len(list) >= crowd {
+				debug.FreeOSMemory()
 			}
 		})
 	}

@@ -44,6 +44,9 @@ func (l *Launcher) WatchMounts(own ...string) (stop func(), err error) {
 	}, nil
 }
 
+// gather is how many milliseconds of changes are looked at together.
+const gather = 100
+
 type mountWatch struct {
 	table *os.File
 	own   []string
@@ -63,6 +66,11 @@ func (w *mountWatch) run(sum uint64, changed func()) {
 		}
 		if fds[0].Revents == 0 {
 			continue
+		}
+		// The supervisor's own pins change the table too, one a start: many are
+		// looked at together, since every look takes the lock that mounts need.
+		if n, _ := unix.Poll(fds[1:], gather); n > 0 {
+			return
 		}
 		// What cannot be read may have changed.
 		if now, _, err := w.read(); err != nil || now != sum {
