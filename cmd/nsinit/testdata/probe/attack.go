@@ -92,6 +92,8 @@ func attack([]string) error {
 	report("pidfd_getfd", err)
 	_, err = unix.ProcessVMReadv(1, []unix.Iovec{{Base: new(byte), Len: 1}}, []unix.RemoteIovec{{Base: 0x400000, Len: 1}}, 0)
 	report("process_vm_readv", err)
+	limit := unix.Rlimit{Cur: 64, Max: 64}
+	report("prlimit", unix.Prlimit(1, unix.RLIMIT_FSIZE, &limit, nil))
 	report("kill", killed())
 	return wait()
 }
