@@ -71,7 +71,7 @@ func (r *report) crowdBars(add func(what, promised, measured string, kept bool))
 		add("supervision of one service", fmt.Sprintf("at most %d KiB, one task", mostServiceKiB),
 			fmt.Sprintf("%d KiB, %d task", m.each.totalKiB(), m.each.tasks), m.each.totalKiB() <= mostServiceKiB && m.each.tasks == 1)
 		share := float64(m.all.totalKiB()) / float64(m.n)
-		add("the same with its share of the manager", fmt.Sprintf("at most %d KiB", mostServiceKiB), fmt.Sprintf("%.1f KiB", share), share <= mostServiceKiB)
+		add("supervision of one service and its share of the manager", fmt.Sprintf("at most %d KiB", mostServiceKiB), fmt.Sprintf("%.1f KiB", share), share <= mostServiceKiB)
 		add(fmt.Sprintf("manager's resident set with %d units", m.n), fmt.Sprintf("under %d MiB", mostManagerKiB>>10),
 			fmt.Sprintf("%.1f MiB", float64(m.rss)/1024), m.rss < mostManagerKiB)
 	}

@@ -162,6 +162,7 @@ func measureStart(ctx context.Context, l *lab, program string, r *report) (_ map
 			if err != nil {
 				return nil, err
 			}
+			r.measured++
 			if !calm {
 				r.unquiet++
 			}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ type report struct {
 	restarts     map[string][]float64
 	absent       map[string]string // why a contender has no row
 	loads        []string          // the machine's load, before and after
-	unquiet      int               // starts that were measured on a busy machine
+	measured     int               // starts, of all contenders
+	unquiet      int               // those of them that were measured on a busy machine
 }
 
 func newReport(o options) *report {
@@ -77,11 +79,14 @@ func (r *report) write(out io.Writer) error {
 func (r *report) markdownText(now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Measured by `make bench`\n\n%s, %s. Medians of one run; ratios are within it.\n", now.UTC().Format(time.DateOnly), machineText())
+	if from := revision(); from != "" {
+		fmt.Fprintf(&b, "Built from %s.\n", from)
+	}
 	if len(r.loads) == 2 {
 		fmt.Fprintf(&b, "Load averages (1 and 5 minutes) before: %s, after: %s.\n", r.loads[0], r.loads[1])
 	}
 	if r.unquiet > 0 {
-		fmt.Fprintf(&b, "%d starts were measured although something else kept the machine busy.\n", r.unquiet)
+		fmt.Fprintf(&b, "%d of %d starts were measured although something else kept the machine busy.\n", r.unquiet, r.measured)
 	}
 	b.WriteString("\n![plot](results.svg)\n")
 	for _, t := range append(r.bars(), r.tables()...) {
@@ -112,6 +117,27 @@ func sortedKeys(m map[string]string) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// revision is the commit that this program was built from, if it is known.
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	text, changed := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			text = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = " with changes"
+		}
+	}
+	if text == "" {
+		return ""
+	}
+	return text + changed
 }
 
 // machineText says where the numbers come from.
