@@ -26,6 +26,9 @@ func execCmd(a *app) *cobra.Command {
 				return a.execFailure(errors.New("cannot exec: needs a unit and a command"))
 			}
 			req.Unit, req.Argv = args[0], args[1:]
+			if req.Argv[0] == "--" && len(req.Argv) > 1 {
+				req.Argv = req.Argv[1:] // as podman and kubectl take it
+			}
 			req.Terminal = !noTTY && (tty || a.bothTerminals())
 			return a.exec(cmd.Context(), req)
 		},
