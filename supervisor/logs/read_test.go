@@ -250,7 +250,7 @@ func TestFollowOverRotations(t *testing.T) {
 	w := f.attach(Stdout)
 	f.write(w, "line 0\n")
 	f.drain()
-	go func() {
+	write := func() {
 		for i := 1; i < 2000; i++ {
 			unix.Write(w, fmt.Appendf(nil, "line %d\n", i))
 			if i%50 == 0 {
@@ -258,11 +258,14 @@ func TestFollowOverRotations(t *testing.T) {
 			}
 		}
 		unix.Close(w)
-	}()
+	}
 	next := 0
 	for r, err := range Read(deadline(t), f.cfg.Dir, Query{Lines: 1, Follow: true}) {
 		if err != nil {
 			t.Fatal(err)
+		}
+		if next == 0 {
+			go write() // not before: the last line is what following begins with
 		}
 		if want := fmt.Sprint("line ", next); string(r.Message) != want {
 			t.Fatalf("got %q, want %q", r.Message, want)
