@@ -162,8 +162,12 @@ func (d *document) gatherArray(set *setting, vs []any, n *node) *Error {
 	if !k.Repeatable {
 		return d.wrongShape(k, n, "takes one value, not an array")
 	}
-	set.resets = len(vs) == 0 || vs[0] == any("")
+	set.resets = len(vs) == 0
 	for i, v := range vs {
+		if v == any("") { // undoes what stands before it, as an empty assignment does in systemd
+			set.items, set.resets = nil, true
+			continue
+		}
 		switch v.(type) {
 		case []any:
 			if k.kind.label != commands.label {
@@ -174,9 +178,7 @@ func (d *document) gatherArray(set *setting, vs []any, n *node) *Error {
 				return d.wrongShape(k, n.elem(i), "takes no table in its array")
 			}
 		}
-		if i > 0 || !set.resets {
-			set.items = append(set.items, item{v, d, n.elem(i)})
-		}
+		set.items = append(set.items, item{v, d, n.elem(i)})
 	}
 	return nil
 }
