@@ -118,5 +118,8 @@ func (c Command) WithSpecifiers(ctx SpecifierContext) (Command, error) {
 		}
 	}
 	c.Path, c.Argv = path, argv
+	if err := checkProgram(path, path); err != nil { // a specifier may be empty, or end in "/"
+		return Command{}, err
+	}
 	return c, c.checkVariables()
 }
