@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"encoding/binary"
 	"fmt"
 	"syscall"
 
@@ -237,9 +238,7 @@ const atFDCWD = ^uint64(99) // -100
 func words(v ...uint64) []byte {
 	b := make([]byte, 0, 8*len(v))
 	for _, w := range v {
-		for i := range 8 {
-			b = append(b, byte(w>>(8*i)))
-		}
+		b = binary.LittleEndian.AppendUint64(b, w)
 	}
 	return b
 }

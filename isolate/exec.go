@@ -1,7 +1,9 @@
 package isolate
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"syscall"
 
@@ -167,7 +169,7 @@ func (x *execCompiler) limits() {
 	x.add(Step{Call: CallUmask, Args: []Arg{Int(x.e.Umask)}, What: fmt.Sprintf("%04o", x.e.Umask)})
 }
 
-// RlimitNames are the keys of [service] without "limit_", by RLIMIT_ number
+// rlimitNames are the keys of [service] without "limit_", by RLIMIT_ number
 // (getrlimit(2); the numbers are those of amd64 and arm64).
 var rlimitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as",
 	"locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"}
@@ -231,7 +233,7 @@ func (x *execCompiler) ids(cr Credentials) {
 	}
 	groups := make([]byte, 0, 4*len(cr.Groups))
 	for _, g := range cr.Groups {
-		groups = append(groups, byte(g), byte(g>>8), byte(g>>16), byte(g>>24))
+		groups = binary.LittleEndian.AppendUint32(groups, g)
 	}
 	x.add(Step{Call: CallSetgroups, Args: []Arg{Int(len(cr.Groups)), Bytes(groups)}, Class: ClassGroup, What: fmt.Sprint(cr.Groups)})
 	x.add(Step{Call: CallSetresgid, Args: []Arg{Int(cr.GID), Int(cr.GID), Int(cr.GID)}, Class: ClassGroup, What: fmt.Sprint(cr.GID)})
@@ -240,28 +242,15 @@ func (x *execCompiler) ids(cr Credentials) {
 
 // capset sets the three sets of the calling thread (capset(2), version 3).
 func capset(effective, permitted, inheritable uint64) Step {
-	half := func(v uint64, hi bool) []byte {
-		if hi {
-			v >>= 32
-		}
-		return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)}
-	}
 	var data []byte
-	for _, hi := range []bool{false, true} {
-		data = append(data, half(effective, hi)...)
-		data = append(data, half(permitted, hi)...)
-		data = append(data, half(inheritable, hi)...)
+	for _, shift := range []int{0, 32} {
+		for _, set := range []uint64{effective, permitted, inheritable} {
+			data = binary.LittleEndian.AppendUint32(data, uint32(set>>shift))
+		}
 	}
 	header := []byte{0x22, 0x05, 0x08, 0x20, 0, 0, 0, 0}
 	return Step{Call: CallCapset, Args: []Arg{Bytes(header), Bytes(data)}, Class: ClassCapabilities,
-		What: fmt.Sprintf("%d kept", popcount(permitted))}
-}
-
-func popcount(v uint64) (n int) {
-	for ; v != 0; v &= v - 1 {
-		n++
-	}
-	return n
+		What: fmt.Sprintf("%d kept", bits.OnesCount64(permitted))}
 }
 
 // directory enters the working directory and makes sure that it is inside: a

@@ -15,12 +15,10 @@ type Host struct {
 
 	ProcFiles []string // of MaskedFiles and ReadOnlyPaths, those that exist here
 	ProcDirs  []string
-	Devices   []string // of BaseDevices, those that exist here
 
-	CgroupMount string   // where the host has cgroup2 mounted
-	NSDelegate  bool     // and with nsdelegate (cgroups(7))
-	Controllers []string // usable in the instance's cgroup
-	PIDMaxPerNS bool     // pid_max is per PID namespace (Linux 6.14)
+	CgroupMount string // where the host has cgroup2 mounted
+	NSDelegate  bool   // and with nsdelegate (cgroups(7))
+	PIDMaxPerNS bool   // pid_max is per PID namespace (Linux 6.14)
 }
 
 // MaskedFiles and the lists beside it are the kernel's paths that tell a
@@ -53,10 +51,8 @@ func OldestHost() Host {
 		ProcFiles:  []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sysrq-trigger", "/proc/kmsg"},
 		ProcDirs: []string{"/proc/acpi", "/proc/scsi", "/sys/firmware", "/proc/bus", "/proc/fs",
 			"/proc/irq", "/proc/sys", "/proc/tty"},
-		Devices:     BaseDevices,
 		CgroupMount: "/sys/fs/cgroup",
 		NSDelegate:  true,
-		Controllers: []string{"cpuset", "cpu", "io", "memory", "pids"},
 	}
 	for i := range h.Rlimits {
 		h.Rlimits[i] = Rlimit{Resource: i, Soft: Unlimited, Hard: Unlimited}

@@ -246,6 +246,30 @@ type Program struct {
 	Execs      []ExecProgram
 }
 
+// Line is one step as plan shows it: who makes it ("manager", "reaper", or the
+// Label of a program), the system call or action, and its arguments.
+type Line struct{ By, Call, Args string }
+
+// Lines gives everything that a start does, in order: first the len(p.Open)
+// openings of the manager.
+func (p *Program) Lines() []Line {
+	var out []Line
+	for _, o := range p.Open {
+		call, args, _ := strings.Cut(o.String(), " ")
+		out = append(out, Line{"manager", call, args})
+	}
+	add := func(by string, steps []Step) {
+		for _, s := range steps {
+			out = append(out, Line{by, s.Call.String(), s.What})
+		}
+	}
+	add("reaper", p.Setup)
+	for _, e := range p.Execs {
+		add(e.Label(), e.Steps)
+	}
+	return out
+}
+
 // Steps counts every step.
 func (p *Program) Steps() int {
 	n := len(p.Setup)
@@ -253,33 +277,6 @@ func (p *Program) Steps() int {
 		n += len(e.Steps)
 	}
 	return n
-}
-
-// Listing prints the program, a line a step, as `nsctl plan` shows it.
-func (p *Program) Listing() string {
-	var b strings.Builder
-	n := 0
-	line := func(who string, s fmt.Stringer) {
-		n++
-		fmt.Fprintf(&b, "%-9s%3d  %s\n", who, n, s)
-	}
-	who := "manager"
-	for _, o := range p.Open {
-		line(who, o)
-		who = ""
-	}
-	who = "reaper"
-	for _, s := range p.Setup {
-		line(who, s)
-		who = ""
-	}
-	for _, e := range p.Execs {
-		fmt.Fprintf(&b, "%s: %s\n", e.Label(), strings.Join(e.Argv, " "))
-		for _, s := range e.Steps {
-			line("", s)
-		}
-	}
-	return b.String()
 }
 
 // String gives the opening as plan shows it.
@@ -300,7 +297,7 @@ func (o Opening) String() string {
 	return s
 }
 
-// NamespaceNames lists the set in the order that status shows it.
+// Names lists the set in the order that status shows it.
 func (n Namespaces) Names() []string {
 	var out []string
 	for i, name := range [...]string{"mount", "pid", "ipc", "uts", "cgroup", "net", "user", "time"} {

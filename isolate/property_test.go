@@ -200,10 +200,10 @@ func TestNoExecHoldsBelow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listing := p.Listing()
+	text := listing(p)
 	for _, want := range []string{"mount_setattr /var/lib/web nodev noexec private", "mount_setattr /var/opt/x nodev private"} {
-		if !strings.Contains(listing, want) {
-			t.Errorf("no %q in\n%s", want, listing)
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 	i := slices.IndexFunc(p.Setup, func(s Step) bool { return s.What == "tmpfs on /var/cache" })

@@ -52,8 +52,10 @@ func (m *Manager) plan(u *unit.Unit, number uint64) (control.Plan, error) {
 	}
 	p := control.Plan{Unit: u.Name, Path: u.Path, DropIns: len(u.DropIns), Profile: u.Profile,
 		Host:    "this host, Linux " + kernelRelease(),
-		Relaxed: u.Relaxations, Needs: needs(u, host, svc.Spec.Namespaces)}
-	p.Steps = append(m.preparation(u, svc, program, number), programSteps(program)...)
+		Relaxed: u.Relaxations, Needs: needs(u, m.cgroups.Controllers(), svc.Spec.Namespaces)}
+	for _, l := range m.planLines(u, svc, program, number) {
+		p.Steps = append(p.Steps, control.PlanStep(l))
+	}
 	return p, nil
 }
 
@@ -89,12 +91,11 @@ func planError(name string, err error) *control.Error {
 	return e
 }
 
-// preparation lists what the manager does before the clone.
-func (m *Manager) preparation(u *unit.Unit, svc *compile.Service, p *isolate.Program, number uint64) []control.PlanStep {
-	var out []control.PlanStep
-	add := func(call, args string) {
-		out = append(out, control.PlanStep{By: "manager", Call: call, Args: args})
-	}
+// planLines lists everything that a start does: what the manager makes for it,
+// then the program, with the clone where the manager's part of that ends.
+func (m *Manager) planLines(u *unit.Unit, svc *compile.Service, p *isolate.Program, number uint64) []isolate.Line {
+	var out []isolate.Line
+	add := func(call, args string) { out = append(out, isolate.Line{By: "manager", Call: call, Args: args}) }
 	for _, d := range svc.Spec.Directory {
 		add("mkdir", fmt.Sprintf("%s mode %04o owner %d:%d (if it is not there)", d.Path, d.Mode, d.UID, d.GID))
 	}
@@ -103,35 +104,18 @@ func (m *Manager) preparation(u *unit.Unit, svc *compile.Service, p *isolate.Pro
 	}
 	group := filepath.Join(m.cgroups.Root(), u.Resources.Slice, u.Name, strconv.FormatUint(number, 10))
 	add("mkdir", "cgroup "+group+"/{init,main}")
-	for _, o := range p.Open {
-		call, args, _ := strings.Cut(o.String(), " ")
-		add(call, args)
-	}
+	lines := p.Lines()
+	out = append(out, lines[:len(p.Open)]...)
 	args := "cgroup " + group + "/init"
 	if p.Namespaces.Has(isolate.PID) {
 		args = "NEWPID  " + args
 	}
 	add("clone3", args)
-	return out
-}
-
-// programSteps lists what the child does that becomes the reaper, and what each
-// program does up to its execve.
-func programSteps(p *isolate.Program) []control.PlanStep {
-	var out []control.PlanStep
-	for _, s := range p.Setup {
-		out = append(out, control.PlanStep{By: "reaper", Call: s.Call.String(), Args: s.What})
-	}
-	for _, e := range p.Execs {
-		for _, s := range e.Steps {
-			out = append(out, control.PlanStep{By: e.Label(), Call: s.Call.String(), Args: s.What})
-		}
-	}
-	return out
+	return append(out, lines[len(p.Open):]...)
 }
 
 // needs lists what a start takes of the machine, for nsctl plan.
-func needs(u *unit.Unit, h isolate.Host, namespaces isolate.Namespaces) []string {
+func needs(u *unit.Unit, controllers []string, namespaces isolate.Namespaces) []string {
 	out := []string{"root"}
 	if names := namespaces.Names(); len(names) > 0 {
 		out = append(out, strings.Join(names, " ")+" namespaces (this kernel: all present)")
@@ -139,7 +123,7 @@ func needs(u *unit.Unit, h isolate.Host, namespaces isolate.Namespaces) []string
 	for _, c := range controllersOf(u) {
 		text := "controller " + c
 		switch {
-		case slices.Contains(h.Controllers, c):
+		case slices.Contains(controllers, c):
 			text += " (present)"
 		case u.Resources.BestEffort:
 			text += " (missing here; best_effort: the limit is left out)"

@@ -94,27 +94,10 @@ func (a *app) planHere(name string, dirs []string) (control.Plan, error) {
 	}
 	p := control.Plan{Unit: u.Name, Path: u.Path, DropIns: len(u.DropIns), Profile: u.Isolation.Profile,
 		Host: fmt.Sprintf("Linux %d.%d: no manager was asked", host.Kernel[0], host.Kernel[1]), Relaxed: u.Relaxations}
-	p.Steps = planSteps(program)
+	for _, l := range program.Lines() {
+		p.Steps = append(p.Steps, control.PlanStep(l))
+	}
 	return p, nil
-}
-
-// planSteps lists what the manager opens, what the child does that becomes the
-// reaper, and what each program does up to its execve.
-func planSteps(p *isolate.Program) []control.PlanStep {
-	var out []control.PlanStep
-	for _, o := range p.Open {
-		call, args, _ := strings.Cut(o.String(), " ")
-		out = append(out, control.PlanStep{By: "manager", Call: call, Args: args})
-	}
-	for _, s := range p.Setup {
-		out = append(out, control.PlanStep{By: "reaper", Call: s.Call.String(), Args: s.What})
-	}
-	for _, e := range p.Execs {
-		for _, s := range e.Steps {
-			out = append(out, control.PlanStep{By: e.Label(), Call: s.Call.String(), Args: s.What})
-		}
-	}
-	return out
 }
 
 // unitOptions is how unit files are read here: as the manager would, except

@@ -30,10 +30,9 @@ type CgroupOptions struct {
 // Cgroups is an instance's part of the cgroup v2 tree (cgroups(7)). Safe for
 // concurrent use.
 type Cgroups struct {
-	mount      string // "/sys/fs/cgroup"
-	root       string // relative to it: "nsinit"
-	nsdelegate bool
-	enabled    []string // for the children of root, ascending
+	mount   string   // "/sys/fs/cgroup"
+	root    string   // relative to it: "nsinit"
+	enabled []string // for the children of root, ascending
 
 	mu sync.Mutex // held where unit and slice directories come and go
 }
@@ -42,16 +41,11 @@ type Cgroups struct {
 // takes over the one that is there, and enables for its children what
 // controllers there are. A host without cgroup v2 is an error that says so.
 func OpenCgroups(instance string, opt CgroupOptions) (*Cgroups, error) {
-	mount, nsdelegate, err := CgroupMount()
+	mount, _, err := CgroupMount()
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCgroups(mount, instance, opt)
-	if err != nil {
-		return nil, err
-	}
-	c.nsdelegate = nsdelegate
-	return c, nil
+	return openCgroups(mount, instance, opt)
 }
 
 // openCgroups is OpenCgroups below any directory.
@@ -151,11 +145,6 @@ func (c *Cgroups) Root() string { return c.root }
 // Controllers returns the controllers that services can be limited with,
 // ascending.
 func (c *Cgroups) Controllers() []string { return slices.Clone(c.enabled) }
-
-// NSDelegate says that the mount keeps a cgroup namespace from changing the
-// limits of its own root (nsdelegate of cgroups(7)). Without it no service may
-// be given a writable cgroup file system.
-func (c *Cgroups) NSDelegate() bool { return c.nsdelegate }
 
 // RemoveRoot removes the instance's cgroup with all that is empty in it.
 // errors.Is(err, unix.EBUSY) says that processes are left in it.

@@ -46,7 +46,6 @@ func probe() (isolate.Host, error) {
 	h.CgroupMount, h.NSDelegate, _ = CgroupMount()
 	h.ProcFiles = existing(isolate.MaskedFiles, isolate.TunableFiles, isolate.LogFiles)
 	h.ProcDirs = existing(isolate.MaskedDirs, isolate.TunableDirs)
-	h.Devices = existing(isolate.BaseDevices)
 	h.PIDMaxPerNS = h.Kernel[0] > 6 || h.Kernel[0] == 6 && h.Kernel[1] >= 14
 	return h, nil
 }
