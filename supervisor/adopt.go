@@ -3,6 +3,7 @@ package supervisor
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -84,17 +85,13 @@ func (m *Manager) startedWith() {
 			defs[name] = s.gen.def
 		}
 	}
-	configs := make([]machine.Config, 0, len(defs))
-	for _, u := range defs {
-		configs = append(configs, machine.ConfigOf(u))
-	}
-	_, effects := m.engine.Load(configs, now())
+	_, effects := m.engine.Load(m.configsOf(defs), now())
 	m.carryOut(effects)
 }
 
 // goOn does what the manager that died may not have come to.
 func (m *Manager) goOn() {
-	if err := m.netns.Prune(func(name string) bool { return m.usesNetwork(name) }); err != nil {
+	if err := m.netns.Prune(m.usesNetwork); err != nil {
 		m.problem(err)
 	}
 	for _, s := range m.services {
@@ -187,7 +184,10 @@ func (m *Manager) adoptGeneration(f launch.Found) *generation {
 	if err := errors.Join(g.takeBack(), m.adoptLogs(s, g)); err != nil {
 		missing(err)
 	}
-	g.facts, g.program = m.recompile(s, g)
+	if g.facts, err = m.factsOf(g.def, g.dir, s.start.InvocationID); err != nil {
+		g.stepsLost = true
+		m.log.Warn().Str("unit", s.name).Err(err).Msg("commands around main cannot be run until it is started again")
+	}
 	return g
 }
 
@@ -203,7 +203,7 @@ func (g *generation) populated() bool {
 // definition gives the unit as it was when the generation was started: the
 // loaded one, unless its file has changed since.
 func (m *Manager) definition(s *service, g *generation) *unit.Unit {
-	if u := m.defs[s.name]; u != nil && g.number >= s.snap.Generation && machine.ConfigOf(u).Digest == s.start.Digest {
+	if u := m.defs[s.name]; u != nil && g.number >= s.snap.Generation && m.config(u).Digest == s.start.Digest {
 		return u
 	}
 	if u, err := unit.LoadSet([]string{filepath.Join(g.dir, "def")}, unit.Options{Lax: true}).Resolve(s.name); err == nil {
@@ -279,29 +279,18 @@ func (m *Manager) adoptLogs(s *service, g *generation) error {
 	return nil
 }
 
-// recompile makes the facts and the program of a start again, for the commands
-// around main and for the names of steps. Where the unit or the machine has
-// changed so that it cannot be, those are missing, and the service runs on.
-func (m *Manager) recompile(s *service, g *generation) (compile.Facts, *isolate.Program) {
-	facts, err := m.facts.Gather(g.def)
-	if err != nil {
-		m.log.Warn().Str("unit", s.name).Err(err).Msg("commands around main cannot be run until it is started again")
-		return compile.Facts{}, nil
+// stepsOf gives the steps of the generation's start, for their names in errors.
+// One that was adopted is compiled again, which only a start that was under way
+// needs. Where that cannot be, or would give other steps, there is none.
+func (m *Manager) stepsOf(g *generation) *isolate.Program {
+	if g.program == nil && !g.stepsLost {
+		svc, err := compile.Start(g.def, m.launcher.Host(), g.facts)
+		if err == nil {
+			g.program, err = isolate.Compile(svc.Spec, m.launcher.Host())
+		}
+		g.stepsLost = err != nil
 	}
-	facts.InvocationID = s.start.InvocationID
-	facts.NetNS = g.def.Network.Mode != "host"
-	if g.notify != nil {
-		facts.NotifySocket = filepath.Join(g.dir, "notify")
-	}
-	svc, err := compile.Start(g.def, m.launcher.Host(), facts)
-	if err != nil {
-		return facts, nil
-	}
-	program, err := isolate.Compile(svc.Spec, m.launcher.Host())
-	if err != nil {
-		return facts, nil
-	}
-	return facts, program
+	return g.program
 }
 
 // observe reads what the engine wants to know of a generation that was found.
@@ -320,7 +309,7 @@ func (m *Manager) observe(g *generation) machine.Observed {
 	g.matchCommands(int(r.Count))
 	if r.Phase == reaper.SetupFailed {
 		g.setup = true
-		o.Setup = g.setupFailure(r)
+		o.Setup = m.setupFailure(g, r)
 		return o
 	}
 	for i := range min(int(r.Count), len(g.commands)) {
@@ -340,7 +329,7 @@ func (g *generation) matchCommands(count int) {
 	if len(g.commands) == count {
 		return
 	}
-	g.program, g.commands = nil, make([]command, count)
+	g.stepsLost, g.commands = true, make([]command, count)
 	for i := range g.commands {
 		g.commands[i] = command{machine.KindStartPre, i}
 	}
@@ -407,7 +396,7 @@ func (g *generation) observeNamed(r *reaper.Record, o *machine.Observed) {
 	if n, err := unix.Pread(g.record, b[:], reaper.NamedOffset); err != nil || n != len(b) || len(o.Mains) == 0 {
 		return
 	}
-	named := int32(b[0]) | int32(b[1])<<8 | int32(b[2])<<16 | int32(b[3])<<24
+	named := int32(binary.NativeEndian.Uint32(b[:]))
 	if named == 0 {
 		return
 	}
@@ -430,7 +419,7 @@ func (m *Manager) observeProgram(g *generation, r *reaper.Record, i int, o *mach
 	case reaper.NotStarted:
 		return
 	case reaper.CloneFailed, reaper.NotExecuted:
-		o.Setup = g.programFailure(r, i)
+		o.Setup = m.programFailure(g, r, i)
 		return
 	case reaper.Executed, reaper.Ended:
 	}

@@ -41,8 +41,6 @@ func makeDirectory(d isolate.Directory) error {
 }
 
 // checkOwner fails for a directory that is there and belongs to somebody else.
-// Root's own is given away where the unit is the first to use it only if it is
-// empty.
 func checkOwner(d isolate.Directory, uid uint32) error {
 	if uid == d.UID || d.Kind == isolate.ConfigurationDirectory || d.UID == 0 {
 		return nil

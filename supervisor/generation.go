@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,8 +31,10 @@ type generation struct {
 	inDir    sync.Mutex // held by workers while they make or remove files there
 	removed  bool       // nothing is to be made in dir any more; under inDir
 	facts    compile.Facts
-	program  *isolate.Program // nil: adopted, and not compiled again yet
+	program  *isolate.Program // of the start, until main runs; see stepsOf
 	commands []command        // what the record's programs are, in order
+
+	stepsLost bool // nobody knows the program any more, nor can it be made again
 
 	cgroup *launch.Generation
 	reaper *launch.Process
@@ -211,7 +212,7 @@ func (m *Manager) readRecord(g *generation) {
 	g.last = r
 	if r.Phase == reaper.SetupFailed && !g.setup {
 		g.setup = true
-		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: g.setupFailure(r)})
+		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: m.setupFailure(g, r)})
 		return
 	}
 	for i := range min(int(r.Count), len(g.commands)) {
@@ -305,7 +306,7 @@ func (m *Manager) program(g *generation, r *reaper.Record, i int) {
 	switch p.State {
 	case reaper.NotStarted:
 	case reaper.CloneFailed, reaper.NotExecuted:
-		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: g.programFailure(r, i)})
+		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: m.programFailure(g, r, i)})
 	case reaper.Executed, reaper.Ended:
 		if before == reaper.NotStarted {
 			m.programStarted(g, r, i)
@@ -364,31 +365,24 @@ func (g *generation) fetchMain(inside int32) int {
 }
 
 func (g *generation) dropMain() {
-	if g.forget != nil {
-		g.forget()
-		g.forget = nil
-	}
+	g.forgetNamed()
 	if g.main != 0 {
 		unix.Close(g.main)
 	}
 	g.main, g.mainPID = 0, 0
 }
 
+// forgetNamed ends watching a main process that the service named.
+func (g *generation) forgetNamed() {
+	if g.forget != nil {
+		g.forget()
+		g.forget = nil
+	}
+}
+
 // pidOf gives the process that a pidfd names, in this PID namespace: -1 if it
 // has been reaped (proc_pid_fdinfo(5)).
-func pidOf(pidfd int) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(v))
-			return n
-		}
-	}
-	return 0
-}
+func pidOf(pidfd int) int { return procField(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd), "Pid:") }
 
 // waitStatus puts a status of wait(2) in the engine's words.
 func waitStatus(status uint32) machine.Status {
@@ -405,20 +399,21 @@ func waitStatus(status uint32) machine.Status {
 }
 
 // setupFailure says where the namespaces' set-up failed.
-func (g *generation) setupFailure(r *reaper.Record) machine.Setup {
-	if g.program == nil {
+func (m *Manager) setupFailure(g *generation, r *reaper.Record) machine.Setup {
+	p := m.stepsOf(g)
+	if p == nil {
 		return machine.Setup{Errno: int(r.SetupErrno), Class: int(isolate.ClassNamespace),
 			Text: fmt.Sprintf("step %d of the set-up: %v", r.SetupStep+1, syscall.Errno(r.SetupErrno))}
 	}
-	return setupOf(launch.SetupError(g.program, r))
+	return setupOf(launch.SetupError(p, r))
 }
 
 // programFailure says at which step program i was not executed.
-func (g *generation) programFailure(r *reaper.Record, i int) machine.Setup {
+func (m *Manager) programFailure(g *generation, r *reaper.Record, i int) machine.Setup {
 	c := g.commands[i]
 	s := machine.Setup{Errno: int(r.Programs[i].Errno), Text: fmt.Sprintf("step %d: %v", r.Programs[i].Step+1, syscall.Errno(r.Programs[i].Errno))}
-	if g.program != nil && i < len(g.program.Execs) {
-		s = setupOf(launch.ProgramError(g.program, r, i))
+	if p := m.stepsOf(g); p != nil && i < len(p.Execs) {
+		s = setupOf(launch.ProgramError(p, r, i))
 	}
 	s.Program, s.Index = c.kind, c.index
 	return s
@@ -451,10 +446,7 @@ func (g *generation) close() {
 
 // unwatch has the loop hear no more of the generation.
 func (m *Manager) unwatch(g *generation) {
-	if g.forget != nil {
-		g.forget()
-		g.forget = nil
-	}
+	g.forgetNamed()
 	for _, fd := range []int{g.doorbell, g.events, g.memory} {
 		if fd != 0 {
 			m.poller.Remove(fd)

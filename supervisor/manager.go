@@ -60,8 +60,9 @@ type Manager struct {
 	// The loop's.
 	engine   *machine.Engine
 	set      *unit.Set
-	loadedAt time.Time             // when set was read
-	defs     map[string]*unit.Unit // the definitions in force for coming starts
+	loadedAt time.Time                     // when set was read
+	defs     map[string]*unit.Unit         // the definitions in force for coming starts
+	configs  map[*unit.Unit]machine.Config // of those that were asked for since the files were read
 	services map[string]*service
 	host     condition.Host
 	queue    []machine.Event // news that effects led to
@@ -74,14 +75,13 @@ type Manager struct {
 	removals map[string]chan struct{} // runtime directories, closed once they are gone
 	nextID   uint64
 	stopping bool
-	reached  machine.Instant // when the target was
-	problems []string        // what this host lacks
+	problems []string // what this host lacks
 }
 
 // New prepares a manager: it takes the runtime directory, the cgroup and the
 // socket's place, and fails, having left nothing, where another one has them.
 func New(cfg Config) (_ *Manager, err error) {
-	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{},
+	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{}, configs: map[*unit.Unit]machine.Config{},
 		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(slots, workers), tidying: make(slots, workers), removals: map[string]chan struct{}{}}
 	if err := cfg.check(os.Geteuid()); err != nil {
 		return nil, err
@@ -235,9 +235,7 @@ func (m *Manager) begin() {
 	m.adopt()
 	if first {
 		m.request(machine.VerbStart, m.cfg.Target, func(d machine.JobDone) {
-			if d.Result == machine.JobDoneOK {
-				m.reached = now()
-			} else {
+			if d.Result != machine.JobDoneOK {
 				m.log.Warn().Str("unit", m.cfg.Target).Str("result", string(d.Result)).Msg(d.Reason.Text)
 			}
 		})
@@ -419,6 +417,7 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Lax: m.cfg.Lax})
 	extra := m.defs
 	m.defs = map[string]*unit.Unit{}
+	clear(m.configs)
 	for _, name := range m.set.Names() {
 		if u, err := m.set.Resolve(name); err == nil {
 			m.defs[u.Name] = u
@@ -440,15 +439,30 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 
 // install gives the engine the definitions.
 func (m *Manager) install() ([]machine.Problem, []machine.Effect) {
-	configs := make([]machine.Config, 0, len(m.defs))
-	for _, u := range m.defs {
-		configs = append(configs, machine.ConfigOf(u))
-	}
-	problems, effects := m.engine.Load(configs, now())
+	problems, effects := m.engine.Load(m.configsOf(m.defs), now())
 	for _, p := range problems {
 		m.log.Warn().Strs("units", p.Units).Msg(p.Text)
 	}
 	return problems, effects
+}
+
+// config is machine.ConfigOf, remembered: a unit never changes, and its digest
+// takes the whole of it through JSON.
+func (m *Manager) config(u *unit.Unit) machine.Config {
+	c, ok := m.configs[u]
+	if !ok {
+		c = machine.ConfigOf(u)
+		m.configs[u] = c
+	}
+	return c
+}
+
+func (m *Manager) configsOf(defs map[string]*unit.Unit) []machine.Config {
+	configs := make([]machine.Config, 0, len(defs))
+	for _, u := range defs {
+		configs = append(configs, m.config(u))
+	}
+	return configs
 }
 
 // resolve finds the unit that a person means, instantiating a template if need

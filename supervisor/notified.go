@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -129,7 +130,7 @@ func (m *Manager) nameMain(g *generation, inside int) int {
 	}
 	g.dropMain()
 	g.main, g.mainPID, g.named = fd, pid, int32(inside)
-	b := []byte{byte(inside), byte(inside >> 8), byte(inside >> 16), byte(inside >> 24)}
+	b := binary.NativeEndian.AppendUint32(nil, uint32(inside))
 	if _, err := unix.Pwrite(g.record, b, reaper.NamedOffset); err != nil {
 		m.problem(fmt.Errorf("%s: cannot name main process %d to the reaper: %w", g.unit, inside, err))
 	}
@@ -203,8 +204,12 @@ func (g *generation) findInside(inside int) (pidfd, pid int) {
 func insidePID(pid int) int { return statusField(pid, "NSpid:") }
 
 // statusField reads the last number of a line of /proc/PID/status.
-func statusField(pid int, key string) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+func statusField(pid int, key string) int { return procField(fmt.Sprintf("/proc/%d/status", pid), key) }
+
+// procField reads the last number of the line that begins with key, 0 if there
+// is none.
+func procField(path, key string) int {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return 0
 	}

@@ -61,18 +61,10 @@ func (m *Manager) plan(u *unit.Unit, number uint64) (control.Plan, error) {
 
 // compileFor makes the program of a start as launchUnit would.
 func (m *Manager) compileFor(u *unit.Unit, host isolate.Host, number uint64) (*compile.Service, *isolate.Program, error) {
-	facts, err := compile.Gather(u)
+	dir := filepath.Join(m.cfg.unitDir(u.Name), strconv.FormatUint(number, 10))
+	facts, err := m.factsOf(u, dir, strings.Repeat("0", 32)) // a new one at each start
 	if err != nil {
 		return nil, nil, err
-	}
-	dir := filepath.Join(m.cfg.unitDir(u.Name), strconv.FormatUint(number, 10))
-	facts.InvocationID = strings.Repeat("0", 32) // a new one at each start
-	facts.NetNS = u.Network.Mode != unit.NetworkHost
-	if u.Service.NotifyAccess != "none" || u.Service.Type == "notify" {
-		facts.NotifySocket = filepath.Join(dir, "notify")
-	}
-	if u.Isolation.Namespaces.Mount && u.Filesystem.PrivateDevices {
-		facts.LogSocket = filepath.Join(dir, "log.sock")
 	}
 	svc, err := compile.Start(u, host, facts)
 	if err != nil {

@@ -40,7 +40,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	m.hosts.note(s.def)
 	m.openLog(s, false)
 	s.launching, s.notices = true, nil
-	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: machine.ConfigOf(s.def).Digest}
+	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: m.config(s.def).Digest}
 	b := &birth{m: m, rest: m.removalsBefore(s), g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
 	b.g.facts.InvocationID = s.start.InvocationID
@@ -120,11 +120,9 @@ func (b *birth) places() error {
 // It gives the credentials of the service.
 func (b *birth) prepare() (owner isolate.Credentials, err error) {
 	g := b.g
-	id := g.facts.InvocationID
-	if g.facts, err = b.m.facts.Gather(g.def); err != nil {
+	if g.facts, err = b.m.factsOf(g.def, g.dir, g.facts.InvocationID); err != nil {
 		return owner, err
 	}
-	g.facts.InvocationID, g.facts.NetNS = id, g.def.Network.Mode != unit.NetworkHost
 	if err := b.directory(); err != nil {
 		return owner, err
 	}
@@ -149,6 +147,22 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 	}
 	g.program, err = isolate.Compile(svc.Spec, host)
 	return owner, err
+}
+
+// factsOf gathers what a start of u, with its place in dir, is compiled from.
+func (m *Manager) factsOf(u *unit.Unit, dir, invocation string) (compile.Facts, error) {
+	f, err := m.facts.Gather(u)
+	if err != nil {
+		return compile.Facts{}, err
+	}
+	f.InvocationID, f.NetNS = invocation, u.Network.Mode != unit.NetworkHost
+	if u.Service.NotifyAccess != "none" || u.Service.Type == "notify" {
+		f.NotifySocket = filepath.Join(dir, "notify")
+	}
+	if u.Isolation.Namespaces.Mount && u.Filesystem.PrivateDevices {
+		f.LogSocket = filepath.Join(dir, "log.sock")
+	}
+	return f, nil
 }
 
 // keepDefinition writes the unit as it is in force for this start beside the
@@ -204,19 +218,17 @@ func (b *birth) directory() error {
 // sockets makes the service's own notify socket and /dev/log.
 func (b *birth) sockets() (err error) {
 	g := b.g
-	if g.def.Service.NotifyAccess != "none" || g.def.Service.Type == "notify" {
-		path := filepath.Join(g.dir, "notify")
+	if path := g.facts.NotifySocket; path != "" {
 		if g.notify, err = notify.Listen(path, 0o666); err != nil {
 			return err
 		}
-		g.facts.NotifySocket, b.files.Notify = path, g.notify.FD()
+		b.files.Notify = g.notify.FD()
 	}
-	if g.def.Isolation.Namespaces.Mount && g.def.Filesystem.PrivateDevices {
-		path := filepath.Join(g.dir, "log.sock")
+	if path := g.facts.LogSocket; path != "" {
 		if b.sys, err = logs.ListenSyslog(path, 0o666); err != nil {
 			return err
 		}
-		g.facts.LogSocket, b.files.Syslog = path, b.sys
+		b.files.Syslog = b.sys
 	}
 	return nil
 }

@@ -94,14 +94,21 @@ func lockInstance(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the runtime directory: %w", err)
 	}
-	if err := flock(f); err != nil {
-		f.Close()
-		if err == unix.EWOULDBLOCK {
-			return nil, fmt.Errorf("cannot start: another manager runs on %s; give this one a name of its own with --instance", dir)
-		}
-		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	return lockOr(f, fmt.Sprintf("another manager runs on %s; give this one a name of its own with --instance", dir))
+}
+
+// lockOr locks f for as long as this process lives, or closes it and says that
+// it is taken.
+func lockOr(f *os.File, taken string) (*os.File, error) {
+	err := flock(f)
+	if err == nil {
+		return f, nil
 	}
-	return f, nil
+	f.Close()
+	if err == unix.EWOULDBLOCK {
+		return nil, errors.New("cannot start: " + taken)
+	}
+	return nil, fmt.Errorf("cannot lock %s: %w", f.Name(), err)
 }
 
 // lockPatience is how long a manager that was killed may still seem to be there.
@@ -128,14 +135,7 @@ func lockCgroups(c *launch.Cgroups, instance string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the cgroup: %w", err)
 	}
-	if err := flock(f); err != nil {
-		f.Close()
-		if err == unix.EWOULDBLOCK {
-			return nil, fmt.Errorf("cannot start: another manager has the cgroup %s; give this one a name of its own with --instance (this one's is %s)", c.Root(), instance)
-		}
-		return nil, fmt.Errorf("cannot lock the cgroup %s: %w", c.Root(), err)
-	}
-	return f, nil
+	return lockOr(f, fmt.Sprintf("another manager has the cgroup %s; give this one a name of its own with --instance (this one's is %s)", c.Root(), instance))
 }
 
 // now is CLOCK_BOOTTIME.
