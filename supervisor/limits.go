@@ -1,14 +1,12 @@
 package supervisor
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
-	"github.com/nsinit/nsinit/supervisor/machine"
 	"github.com/nsinit/nsinit/unit"
 )
 
@@ -88,27 +86,4 @@ func maxTasks() uint64 {
 		}
 	}
 	return most
-}
-
-// Reload reads the unit files again, for SIGHUP; nsctl daemon-reload does the
-// same and shows what was found. It returns at once.
-func (m *Manager) Reload() {
-	m.poller.Post(func() { m.reload() })
-}
-
-// reload takes new definitions in force for coming starts. What runs keeps the
-// one that it was started with.
-func (m *Manager) reload() []string {
-	m.launcher.DropTemplates()
-	problems, effects := m.load()
-	m.carryOut(effects)
-	m.handle(machine.Tick{})
-	var out []string
-	for name, list := range m.set.Problems() {
-		out = append(out, fmt.Sprintf("%s: %v", name, list))
-	}
-	for _, p := range problems {
-		out = append(out, p.Text)
-	}
-	return out
 }

@@ -135,13 +135,23 @@ func hiddenOrBackup(name string) bool {
 	return false
 }
 
-func fileNotEmpty(h Host, p string) (bool, string, error) {
-	info, err := h.stat(p)
+// regularFile looks at p; without info, why says what is there instead.
+func regularFile(h Host, p string) (info os.FileInfo, why string, err error) {
+	info, err = h.stat(p)
 	switch {
 	case info == nil:
-		return false, p + " does not exist", err
+		return nil, p + " does not exist", err
 	case !info.Mode().IsRegular():
-		return false, p + " is no regular file", nil
+		return nil, p + " is no regular file", nil
+	}
+	return info, "", nil
+}
+
+func fileNotEmpty(h Host, p string) (bool, string, error) {
+	info, why, err := regularFile(h, p)
+	switch {
+	case info == nil:
+		return false, why, err
 	case info.Size() == 0:
 		return false, p + " is empty", nil
 	}
@@ -149,12 +159,10 @@ func fileNotEmpty(h Host, p string) (bool, string, error) {
 }
 
 func fileIsExecutable(h Host, p string) (bool, string, error) {
-	info, err := h.stat(p)
+	info, why, err := regularFile(h, p)
 	switch {
 	case info == nil:
-		return false, p + " does not exist", err
-	case !info.Mode().IsRegular():
-		return false, p + " is no regular file", nil
+		return false, why, err
 	case info.Mode().Perm()&0o111 == 0:
 		return false, p + " is not executable", nil
 	}

@@ -1,0 +1,123 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/unit"
+)
+
+// Reload reads the unit files again, for SIGHUP; nsctl daemon-reload does the
+// same and shows what was found. It returns at once.
+func (m *Manager) Reload() {
+	m.poller.Post(func() { m.reload() })
+}
+
+// reload takes new definitions in force for coming starts. What runs keeps the
+// one that it was started with.
+func (m *Manager) reload() []string {
+	m.launcher.DropTemplates()
+	problems, effects := m.load()
+	m.carryOut(effects)
+	m.handle(machine.Tick{})
+	var out []string
+	for name, list := range m.set.Problems() {
+		out = append(out, fmt.Sprintf("%s: %v", name, list))
+	}
+	for _, p := range problems {
+		out = append(out, p.Text)
+	}
+	return out
+}
+
+// load reads the unit files and hands the definitions to the engine.
+func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
+	config, err := unit.LoadConfig(filepath.Join(m.cfg.ConfigDir, "nsinit.toml"))
+	if err != nil {
+		m.problem(err)
+	}
+	m.loadedAt = time.Now()
+	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Lax: m.cfg.Lax})
+	extra := m.defs
+	m.defs = map[string]*unit.Unit{}
+	clear(m.configs)
+	for _, name := range m.set.Names() {
+		if u, err := m.set.Resolve(name); err == nil {
+			m.defs[u.Name] = u
+		}
+	}
+	for name, u := range extra { // instances of templates that were asked for by name
+		if u.Template == "" || m.defs[name] != nil {
+			continue
+		}
+		if u, err := m.set.Resolve(name); err == nil {
+			m.defs[name] = u
+		}
+	}
+	for name, list := range m.set.Problems() {
+		m.log.Error().Str("unit", name).Msg(list.Error())
+	}
+	return m.install()
+}
+
+// install gives the engine the definitions.
+func (m *Manager) install() ([]machine.Problem, []machine.Effect) {
+	problems, effects := m.engine.Load(m.configsOf(m.defs), now())
+	for _, p := range problems {
+		m.log.Warn().Strs("units", p.Units).Msg(p.Text)
+	}
+	return problems, effects
+}
+
+// config is machine.ConfigOf, remembered: a unit never changes, and its digest
+// takes the whole of it through JSON.
+func (m *Manager) config(u *unit.Unit) machine.Config {
+	c, ok := m.configs[u]
+	if !ok {
+		c = machine.ConfigOf(u)
+		m.configs[u] = c
+	}
+	return c
+}
+
+func (m *Manager) configsOf(defs map[string]*unit.Unit) []machine.Config {
+	configs := make([]machine.Config, 0, len(defs))
+	for _, u := range defs {
+		configs = append(configs, m.config(u))
+	}
+	return configs
+}
+
+// resolve finds the unit that a person means, instantiating a template if need
+// be. The error is a *control.Error.
+func (m *Manager) resolve(name string) (string, error) {
+	u, err := m.set.Resolve(name)
+	if err == nil {
+		if m.defs[u.Name] == nil {
+			m.defs[u.Name] = u
+			_, effects := m.install()
+			m.carryOut(effects)
+		}
+		return u.Name, nil
+	}
+	bare := m.set.Canonical(name)
+	if snap, known := m.engine.State(bare); known && !snap.State.Down() {
+		return bare, nil // it runs, and its file is gone or bad
+	}
+	if list := m.set.Problems()[bare]; len(list) > 0 {
+		message := "cannot load: " + list[0].Error()
+		if len(list) > 1 {
+			message += fmt.Sprintf(" (and %d more)", len(list)-1)
+		}
+		return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: message, Hint: "nsctl verify " + list[0].File + " shows everything that is wrong with it"}
+	}
+	if errors.Is(err, unit.ErrUnknown) {
+		return "", &control.Error{Code: control.CodeNoSuchUnit, Unit: bare,
+			Message: "no such unit in " + joinPaths(m.cfg.UnitPath), Hint: "after adding a file: nsctl daemon-reload"}
+	}
+	return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: "cannot load: " + err.Error()}
+}
