@@ -14,8 +14,11 @@ import (
 // makeDirectories makes the *_directory entries of a unit on the host. What is
 // there already is left as it is, but for another owner: then the start fails
 // and names both, since giving a tree to another user is the operator's
-// decision.
-func makeDirectories(list []isolate.Directory) error {
+// decision. Units may share directories, and start at once: one at a time makes
+// its own, so that no other one meets a directory whose owner is yet to be set.
+func (m *Manager) makeDirectories(list []isolate.Directory) error {
+	m.placing.Lock()
+	defer m.placing.Unlock()
 	// Those above others come first: what they make on their way down is root's.
 	list = slices.SortedFunc(slices.Values(list), func(a, b isolate.Directory) int { return strings.Compare(a.Path, b.Path) })
 	for _, d := range list {

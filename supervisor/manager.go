@@ -54,8 +54,9 @@ type Manager struct {
 	running       sync.WaitGroup // every goroutine that this manager started
 	events        *broadcaster
 	facts         compile.Reader
-	unwatchMounts func()    // ends watching the host's mounts
-	hosts         hostUnits // which units have the role of their user
+	unwatchMounts func()     // ends watching the host's mounts
+	placing       sync.Mutex // held by workers while they make units' directories
+	hosts         hostUnits  // which units have the role of their user
 
 	// The loop's.
 	engine   *machine.Engine

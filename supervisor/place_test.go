@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -227,5 +228,28 @@ func TestTornRecordIsGivenUp(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("it is read for ever")
+	}
+}
+
+// Units that start at once and share the way to their directories make it once,
+// and none meets one that is half made.
+func TestDirectoriesMadeAtOnce(t *testing.T) {
+	var m Manager
+	for round := range 50 {
+		base := filepath.Join(t.TempDir(), strconv.Itoa(round))
+		errs := make(chan error)
+		for i := range 8 {
+			go func() {
+				errs <- m.makeDirectories([]isolate.Directory{
+					{Base: base, Path: base + "/app", UID: 65534, GID: 65534, Mode: 0o755},
+					{Base: base, Path: fmt.Sprintf("%s/app/d/%d", base, i), UID: 65534, GID: 65534, Mode: 0o755},
+				})
+			}()
+		}
+		for range 8 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

@@ -137,7 +137,7 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 	if err != nil {
 		return owner, err
 	}
-	if err := makeDirectories(svc.Spec.Directory); err != nil {
+	if err := b.m.makeDirectories(svc.Spec.Directory); err != nil {
 		b.refused = true
 		return owner, err
 	}
