@@ -27,7 +27,16 @@ const (
 	FDNotify   = 7 // the service's sd_notify socket
 	FDSyslog   = 8 // the service's /dev/log socket
 	FDMain     = 9 // the pidfd of the program that was started last
-	FDLast     = 15
+
+	// Of the process that holds what the manager keeps (supervisor/keeper): PID 1
+	// of the machine, or a stub; no reaper of a namespace has them. They are the
+	// two ends of a socketpair(2), AF_UNIX and SOCK_SEQPACKET, non-blocking: what
+	// is kept was sent to the one and waits at the other, where the holder leaves
+	// it alone.
+	FDKeeperSend = 10
+	FDKeeperKeep = 11
+
+	FDLast = 15
 )
 
 const (
