@@ -41,10 +41,12 @@ func (m *Manager) adopt() {
 	for _, f := range generations {
 		newest[f.Unit] = f.Number
 	}
+	pipes := m.takeKept()
 	for _, f := range generations {
 		a := found[f.Unit]
 		a.Snapshot.Unit = f.Unit
 		g := m.adoptGeneration(f)
+		m.adoptPipes(pipes, g.ref())
 		switch s := m.service(f.Unit); {
 		case f.Number == newest[f.Unit] && isPresent(f.Number, a.Snapshot):
 			s.gen, s.placed = g, true
@@ -61,6 +63,7 @@ func (m *Manager) adopt() {
 			m.problem(err)
 		}
 	}
+	m.dropOthers(pipes)
 	m.startedWith()
 	m.carryOut(m.engine.Adopt(slices.Collect(maps.Values(found)), now()))
 	_, effects := m.install()
@@ -215,28 +218,16 @@ func (m *Manager) definition(s *service, g *generation) *unit.Unit {
 	return &unit.Unit{Name: s.name}
 }
 
-// openReaper finds the reaper by its cgroup. The process is opened, and only
-// then is it made sure that it is still the one listed there.
+// openReaper finds the reaper by its cgroup.
 func openReaper(c *launch.Generation) (*launch.Process, error) {
 	if c == nil {
 		return nil, fmt.Errorf("it has no cgroup")
 	}
-	pids, err := c.InitProcs()
-	if err != nil {
-		return nil, err
+	proc, err := openListed(c.InitProcs)
+	if proc == nil && err == nil {
+		err = fmt.Errorf("it has no reaper")
 	}
-	for _, pid := range pids {
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			continue
-		}
-		again, err := c.InitProcs()
-		if err == nil && slices.Contains(again, pid) {
-			return &launch.Process{PID: pid, PIDFD: fd}, nil
-		}
-		unix.Close(fd)
-	}
-	return nil, fmt.Errorf("it has no reaper")
+	return proc, err
 }
 
 // takeBack fetches the descriptors that the reaper keeps (pidfd_getfd(2)): the

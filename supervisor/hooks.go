@@ -88,16 +88,13 @@ func (m *Manager) prepareHook(g *generation, e machine.RunHook) (*joining, error
 	}
 	j.files.Reaper, j.files.Cgroup = dup(g.reaper.PIDFD), dup(g.cgroup.MainFD())
 	for stream, fd := range map[logs.Stream]*int{logs.Stdout: &j.files.Stdout, logs.Stderr: &j.files.Stderr} {
-		r, w, e := logs.Pipe()
+		w, e := m.keptPipe(g, stream)
 		if e != nil {
 			err = errors.Join(err, e)
 			continue
 		}
 		*fd = w
 		j.owned = append(j.owned, w)
-		if s := m.services[g.unit]; s.log == nil || s.log.Attach(stream, r) != nil {
-			unix.Close(r)
-		}
 	}
 	if err != nil {
 		j.close()

@@ -19,6 +19,7 @@ import (
 	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/condition"
 	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/keeper"
 	"github.com/nsinit/nsinit/supervisor/logs"
 	"github.com/nsinit/nsinit/supervisor/machine"
 	"github.com/nsinit/nsinit/supervisor/poll"
@@ -68,6 +69,8 @@ type Manager struct {
 	host     condition.Host
 	queue    []machine.Event // news that effects led to
 	handling bool
+	keeper   *keeper.Keeper // what outlives the manager; the log's pump drops from it too
+	holder   holder
 	timer    int // timerfd of the engine's deadline
 	armed    machine.Instant
 	waiters  map[uint64]func(machine.JobDone)
@@ -123,6 +126,9 @@ func New(cfg Config) (_ *Manager, err error) {
 		return nil, err
 	}
 	if m.poller, err = poll.New(); err != nil {
+		return nil, err
+	}
+	if m.keeper, err = keeper.New(); err != nil {
 		return nil, err
 	}
 	if m.host, err = condition.Probe(m.cgroups.Controllers()); err != nil {
@@ -231,6 +237,7 @@ func (m *Manager) onWorker(s slots, f func()) {
 // first start of the instance, starts the target.
 func (m *Manager) begin() {
 	first := m.takeInstance()
+	m.openKeeper()
 	_, effects := m.load()
 	m.carryOut(effects)
 	m.adopt()
@@ -309,7 +316,7 @@ func (m *Manager) close(server *control.Server) error {
 	m.unwatchMounts()
 	m.launcher.Close()
 	m.netns.Close(true)
-	err = errors.Join(err, m.cgroups.RemoveRoot())
+	err = errors.Join(err, m.closeKeeper(), m.cgroups.RemoveRoot())
 	unix.Close(m.timer)
 	err = errors.Join(err, m.removeRuntime())
 	m.tree.Close()

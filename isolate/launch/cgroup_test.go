@@ -203,6 +203,37 @@ func TestSignalReachesAll(t *testing.T) {
 	}
 }
 
+// The keeper's leaf is none of a unit's, not even of one that has its name.
+func TestKeeperLeaf(t *testing.T) {
+	c := testCgroups(t)
+	if procs, err := c.KeeperProcs(); len(procs) != 0 || err != nil {
+		t.Errorf("before there is one: %v, %v", procs, err)
+	}
+	if err := c.KillKeeper(); err != nil {
+		t.Error(err)
+	}
+	create(t, c, keeperDir, "", 1)
+	fd, err := c.MakeKeeper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	process := shell(t, fd, "echo; exec sleep 600")
+	if procs, err := c.KeeperProcs(); !slices.Equal(procs, []int{process.Process.Pid}) || err != nil {
+		t.Errorf("%v, %v; want %d", procs, err, process.Process.Pid)
+	}
+	if found, err := c.Find(); len(found) != 1 || found[0].Unit != keeperDir || found[0].Populated {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	if err := c.KillKeeper(); err != nil {
+		t.Error(err)
+	}
+	process.Wait() // killed
+	if procs, err := c.KeeperProcs(); len(procs) != 0 || err != nil {
+		t.Errorf("after its end: %v, %v", procs, err)
+	}
+}
+
 func TestFindAndOpen(t *testing.T) {
 	c := testCgroups(t)
 	web, mail := create(t, c, "web", "", 1), create(t, c, "memory.max", "front", 12)

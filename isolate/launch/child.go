@@ -416,3 +416,22 @@ func joinMain(img *image) {
 		sys3(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 	}
 }
+
+// keeperMain holds descriptors for the manager, and does nothing else.
+//
+//go:norace
+//go:nosplit
+func keeperMain(img *image) {
+	img.failed, img.errno = -1, 0
+	ready := run(img, &img.setup)
+	img.join.Failed, img.join.Errno = img.failed, img.errno
+	sys3(syscall.SYS_WRITE, joinFD, uintptr(unsafe.Pointer(&img.join)), unsafe.Sizeof(img.join))
+	for !ready {
+		sys3(syscall.SYS_EXIT_GROUP, 1, 0, 0)
+	}
+	sys3(syscall.SYS_CLOSE, joinFD, 0, 0)
+	sys3(syscall.SYS_MUNMAP, img.discard, img.discardLen, 0)
+	for {
+		syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, 0, 0, 0, 0) // of nothing, without end
+	}
+}

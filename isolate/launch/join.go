@@ -32,7 +32,7 @@ func (l *Launcher) Join(p *isolate.Program, f JoinFiles) (*Process, error) {
 	defer results.Close()
 	named := stdioFiles(map[isolate.Desc]opened{isolate.DescTarget: {fd: f.Reaper}}, f.Stdin, f.Stdout, f.Stderr)
 	from := present(map[int]int{joinFD: pipe[1], slotStdin: f.Stdin, slotStdout: f.Stdout, slotStderr: f.Stderr, slotCgroup: f.Cgroup})
-	joiner, err := l.clone(p, named, from, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD, 0, true, func(*image) {})
+	joiner, err := l.clone(p, named, from, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD, 0, roleJoiner, func(*image) {})
 	unix.Close(pipe[1])
 	if err != nil {
 		return nil, fmt.Errorf("%s: cannot join: %w", p.Unit, err)

@@ -148,7 +148,7 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 	if p.Namespaces.Has(isolate.PID) {
 		flags |= unix.CLONE_NEWPID
 	}
-	proc, err := l.clone(p, named, from, flags, f.Init, false, func(img *image) {
+	proc, err := l.clone(p, named, from, flags, f.Init, roleReaper, func(img *image) {
 		img.host = !p.Namespaces.Has(isolate.PID)
 		img.record = reaper.Record{Magic: reaper.Magic, Version: reaper.Version, Size: uint32(reaper.Size),
 			Generation: generation, Count: uint32(len(p.Execs)), SetupStep: -1}
@@ -179,10 +179,10 @@ func present(files map[int]int) map[int]int {
 
 // clone encodes the program and clones the child that runs it.
 func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, flags uint64,
-	cgroup int, join bool, fill func(*image)) (*Process, error) {
+	cgroup int, as role, fill func(*image)) (*Process, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	img, err := l.encode(p, files, from, join)
+	img, err := l.encode(p, files, from, as)
 	if err != nil {
 		return nil, err
 	}
@@ -194,10 +194,7 @@ func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from
 		stack: uint64(l.arena.start() + arenaImage), stackSize: stackSize,
 		pidFD: uint64(uintptr(unsafe.Pointer(&img.pidFD)))}
 	args.cgroup = uint64(cgroup)
-	entry := reaperEntry()
-	if join {
-		entry = joinEntry()
-	}
+	entry := as.entry()
 	l.dontFork()
 	pid := fork(args, img, entry)
 	if pid < 0 {
@@ -207,7 +204,7 @@ func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from
 }
 
 // encode fills the arena.
-func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, join bool) (img *image, err error) {
+func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, as role) (img *image, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(full); !ok {
@@ -223,7 +220,7 @@ func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, fro
 	if img.setup, err = e.steps(before, p.Setup, after); err != nil {
 		return nil, err
 	}
-	return img, e.programs(img, p.Execs, join)
+	return img, e.programs(img, p.Execs, as == roleJoiner)
 }
 
 // dontFork keeps the manager's memory out of the child: the clone then copies
@@ -250,9 +247,26 @@ func fork(args *cloneArgs, img *image, entry uintptr) int {
 // loads g from memory which the child does not have.
 func entryOf(f func(*image)) uintptr { return **(**uintptr)(unsafe.Pointer(&f)) }
 
-func reaperEntry() uintptr  { return entryOf(reaperMain) }
 func programEntry() uintptr { return entryOf(programMain) }
-func joinEntry() uintptr    { return entryOf(joinMain) }
+
+// role is what a child of this process becomes.
+type role uint8
+
+const (
+	roleReaper role = iota
+	roleJoiner
+	roleKeeper
+)
+
+func (r role) entry() uintptr {
+	switch r {
+	case roleJoiner:
+		return entryOf(joinMain)
+	case roleKeeper:
+		return entryOf(keeperMain)
+	}
+	return entryOf(reaperMain)
+}
 
 func cloneHint(e syscall.Errno) string {
 	switch e {

@@ -17,7 +17,7 @@ import (
 const pkg = "github.com/nsinit/nsinit/isolate/launch."
 
 // childEntries are where the kernel enters the child's code.
-var childEntries = []string{pkg + "reaperMain", pkg + "programMain", pkg + "joinMain"}
+var childEntries = []string{pkg + "reaperMain", pkg + "programMain", pkg + "joinMain", pkg + "keeperMain"}
 
 // childCode matches all that they may call.
 var childCode = regexp.MustCompile(`^(github\.com/nsinit/nsinit/isolate/launch\.` +

@@ -12,7 +12,9 @@ package keeper
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +34,7 @@ type Keeper struct {
 	stale   int               // those of them that do not count any more
 	foreign int
 	last    uint64 // the serial given last
+	closed  bool
 }
 
 // New makes a keeper that has nothing yet, and which nobody holds but this
@@ -131,6 +134,9 @@ func (k *Keeper) Keep(name string, fds ...int) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.closed {
+		return fmt.Errorf("cannot keep descriptors for %s: %w", name, os.ErrClosed)
+	}
 	if full, err := k.ends.full(); full || err != nil {
 		return fmt.Errorf("cannot keep descriptors for %s: %d names fill the queue (%w)", name, len(k.live), orNoBufs(err))
 	}
@@ -159,6 +165,9 @@ func orNoBufs(err error) error {
 func (k *Keeper) Take() (map[string][]int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.closed {
+		return nil, fmt.Errorf("cannot take back what is kept: %w", os.ErrClosed)
+	}
 	taken := map[string][]int{}
 	err := k.ends.each(make([]byte, unix.CmsgSpace(4*FDsMax)), func(s seen) {
 		m, err := decode(s.bytes)
@@ -182,6 +191,9 @@ func (k *Keeper) Take() (map[string][]int, error) {
 func (k *Keeper) Drop(names ...string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.closed {
+		return fmt.Errorf("cannot discard what is kept: %w", os.ErrClosed)
+	}
 	// First what is left of names that were kept anew: with those gone, no death
 	// from here on can bring back an older one in place of what is dropped.
 	if err := k.sweep(); err != nil {
@@ -239,6 +251,20 @@ func (k *Keeper) step(copied map[string]bool) error {
 	return nil
 }
 
-// Close lets go of the sockets. What is kept stays with the holder, and is gone
-// where there is none.
-func (k *Keeper) Close() { k.ends.close() }
+// Names lists what is kept, in no order.
+func (k *Keeper) Names() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.live))
+}
+
+// Close lets go of the sockets; all that comes later fails with os.ErrClosed.
+// What is kept stays with the holder, and is gone where there is none.
+func (k *Keeper) Close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closed {
+		k.ends.close()
+	}
+	k.closed = true
+}

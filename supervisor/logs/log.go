@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -146,25 +147,27 @@ func (l *Log) reconcile(known bool) {
 	}
 }
 
-func (l *Log) attach(stream Stream, fd int) {
+func (l *Log) attach(stream Stream, p pipe) {
 	if l.closed {
-		unix.Close(fd)
+		unix.Close(p.fd)
+		p.ended()
 		return
 	}
 	s := &l.stages[stream]
-	if err := l.pump.poller.Add(fd, unix.EPOLLIN, func(uint32) { l.onPipe(s, fd) }); err != nil {
+	if err := l.pump.poller.Add(p.fd, unix.EPOLLIN, func(uint32) { l.onPipe(s, p) }); err != nil {
 		l.note(Err, "log: cannot read %s: %v", stream, err)
-		unix.Close(fd)
+		unix.Close(p.fd)
+		p.ended()
 		return
 	}
-	s.pipes = append(s.pipes, fd)
+	s.pipes = append(s.pipes, p)
 }
 
 // onPipe serves one readable or finished pipe, a bounded piece at a time: the pipe
 // stays readable and epoll comes back to it after the others.
-func (l *Log) onPipe(s *stage, fd int) {
-	if _, err := l.take(s, fd, spliceMax); errors.Is(err, io.EOF) {
-		l.endPipe(s, fd)
+func (l *Log) onPipe(s *stage, p pipe) {
+	if _, err := l.take(s, p.fd, spliceMax); errors.Is(err, io.EOF) {
+		l.endPipe(s, p)
 	}
 	l.flush()
 }
@@ -226,12 +229,13 @@ func (l *Log) backlog(s *stage) int64 {
 // yet: until then everything is, or the gap would have no place.
 func (l *Log) dropping(s *stage) bool { return s.lost > l.cur.told[l.streamOf(s)] }
 
-func (l *Log) endPipe(s *stage, fd int) {
-	l.pump.poller.Remove(fd)
-	s.dropPipe(fd)
+func (l *Log) endPipe(s *stage, p pipe) {
+	l.pump.poller.Remove(p.fd)
+	s.dropPipe(p.fd)
 	if len(s.pipes) == 0 {
 		s.breakAt = s.size
 	}
+	p.ended()
 }
 
 func (l *Log) attachSyslog(fd int) {
@@ -299,8 +303,8 @@ func (p *Pump) buffer() []byte {
 func (l *Log) drain() {
 	for i := range l.stages {
 		s := &l.stages[i]
-		for _, fd := range append([]int(nil), s.pipes...) {
-			l.drainPipe(s, fd)
+		for _, p := range slices.Clone(s.pipes) {
+			l.drainPipe(s, p)
 		}
 		s.breakAt = s.size
 	}
@@ -312,11 +316,11 @@ func (l *Log) drain() {
 	l.draining = false
 }
 
-func (l *Log) drainPipe(s *stage, fd int) {
-	left, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+func (l *Log) drainPipe(s *stage, p pipe) {
+	left, err := unix.IoctlGetInt(p.fd, unix.TIOCINQ)
 	for err == nil {
 		var n int
-		if n, err = l.take(s, fd, max(min(left, spliceMax), 1)); err == nil {
+		if n, err = l.take(s, p.fd, max(min(left, spliceMax), 1)); err == nil {
 			if left -= n; left <= 0 {
 				return
 			}
@@ -324,7 +328,7 @@ func (l *Log) drainPipe(s *stage, fd int) {
 		}
 	}
 	if errors.Is(err, io.EOF) {
-		l.endPipe(s, fd)
+		l.endPipe(s, p)
 	}
 }
 
@@ -351,8 +355,8 @@ func (l *Log) close() {
 	}
 	l.closed = true
 	for i := range l.stages {
-		for _, fd := range l.stages[i].pipes {
-			l.pump.poller.Remove(fd)
+		for _, p := range l.stages[i].pipes {
+			l.pump.poller.Remove(p.fd)
 		}
 		l.stages[i].close()
 	}

@@ -178,14 +178,20 @@ func (l *Log) Status() Status {
 // all writers are gone. The descriptor belongs to the Log from here on. A stream
 // may have several pipes, such as those of processes left over from an earlier
 // generation; their lines do not mix unless unfinished.
-func (l *Log) Attach(stream Stream, fd int) error {
+func (l *Log) Attach(stream Stream, fd int) error { return l.AttachUntil(stream, fd, func() {}) }
+
+// AttachUntil is Attach of a pipe that is kept elsewhere too. Once nothing of it
+// will be read any more, because all writers are gone or it was detached, ended is
+// called on the Pump's goroutine. It is not called for what Remove and Pump.Close
+// leave unread, nor where AttachUntil fails.
+func (l *Log) AttachUntil(stream Stream, fd int, ended func()) error {
 	if stream >= staged {
 		return fmt.Errorf("cannot attach a pipe to log stream %s of %s: only stdout and stderr have one", stream, l.cfg.Unit)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return fmt.Errorf("cannot attach descriptor %d to log stream %s of %s: %w", fd, stream, l.cfg.Unit, err)
 	}
-	if !l.pump.post(func() { l.attach(stream, fd) }) {
+	if !l.pump.post(func() { l.attach(stream, pipe{fd, ended}) }) {
 		return fmt.Errorf("cannot attach log stream %s of %s: %w", stream, l.cfg.Unit, os.ErrClosed)
 	}
 	return nil

@@ -31,7 +31,13 @@ type stage struct {
 	breakAt  int64 // a line ends here, newline or not
 	punched  int64
 	lost     uint64 // bytes dropped since the manager started
-	pipes    []int
+	pipes    []pipe
+}
+
+// pipe is a read end, and what to call once nothing of it will be read any more.
+type pipe struct {
+	fd    int
+	ended func()
 }
 
 // open opens the staging file at path, made if missing. Where that fails an
@@ -173,13 +179,13 @@ func (s *stage) punch(off int64) {
 }
 
 func (s *stage) dropPipe(fd int) {
-	s.pipes = slices.DeleteFunc(s.pipes, func(p int) bool { return p == fd })
+	s.pipes = slices.DeleteFunc(s.pipes, func(p pipe) bool { return p.fd == fd })
 	unix.Close(fd)
 }
 
 func (s *stage) close() {
-	for _, fd := range s.pipes {
-		unix.Close(fd)
+	for _, p := range s.pipes {
+		unix.Close(p.fd)
 	}
 	s.pipes = nil
 	if s.fd >= 0 {

@@ -23,7 +23,8 @@ func main() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	// So that both are linked.
+	// So that all are linked.
 	fmt.Println(l.Launch(&isolate.Program{}, 1, launch.Files{}))
 	fmt.Println(l.Join(&isolate.Program{}, launch.JoinFiles{}))
+	fmt.Println(l.LaunchKeeper(0, 0, 0))
 }
