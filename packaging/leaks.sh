@@ -20,14 +20,17 @@ cgroups() {
 	[ -z "$cgroup2" ] || find "$cgroup2" -mindepth 1 -type d 2>/dev/null | sed 's/^/cgroup /'
 }
 
-# A reaper is a fork of the manager: its executable is nsinit, whatever its name.
+# A reaper is a fork of the manager, and so is the keeper: its executable is
+# nsinit, whatever its name, or a copy in memory.
 processes() {
 	for dir in /proc/[0-9]*; do
 		exe=$(readlink "$dir/exe" 2>/dev/null) || continue
 		exe=${exe% (deleted)}
-		case ${exe##*/} in
+		exe=${exe##*/}
+		exe=${exe#memfd:}
+		case $exe in
 		nsinit | nsctl | nsbench | nsinit-* | hold | hello)
-			echo "process ${exe##*/} ${dir#/proc/}" ;;
+			echo "process $exe ${dir#/proc/}" ;;
 		esac
 	done
 }

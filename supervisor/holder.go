@@ -79,7 +79,7 @@ func (m *Manager) findHolder() (*keeper.Keeper, holder, error) {
 func runsOurProgram(pid int) bool {
 	name := func(pid string) string {
 		exe, _ := os.Readlink("/proc/" + pid + "/exe")
-		return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+		return strings.TrimPrefix(filepath.Base(strings.TrimSuffix(exe, " (deleted)")), "memfd:") // see launch.ProtectBinary
 	}
 	return name(fmt.Sprint(pid)) == name("self")
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
 
+	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/supervisor"
 )
 
@@ -90,6 +91,9 @@ func logger(debug bool) zerolog.Logger {
 
 // run serves until a signal asks for the end.
 func run(cfg supervisor.Config) error {
+	if err := launch.ProtectBinary(); err != nil {
+		return err
+	}
 	// Whoever reads what is logged may go away: that is no reason to.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

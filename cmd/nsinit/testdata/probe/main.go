@@ -20,6 +20,7 @@
 //	probe where                  print host name, pid and namespaces, then as run
 //	probe descriptors            print what is open, then as run
 //	probe attack                 try to get at PID 1, print how each attempt ended
+//	probe overwrite FILE         at SIGHUP try to change PID 1's program, write how that ended to FILE, then as run
 //	probe sigspam N              queue N signals for PID 1
 package main
 
@@ -45,7 +46,7 @@ func main() {
 		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
 		"escape": escape, "zombies": zombies, "orphans": orphans,
 		"lines": lines, "seq": sequence, "http": serve, "get": get, "where": where, "descriptors": descriptors,
-		"attack": attack, "sigspam": sigspam,
+		"attack": attack, "sigspam": sigspam, "overwrite": overwrite,
 	}
 	args := append(os.Args[1:], "", "", "") // every mode may look at three
 	mode := modes[args[0]]

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
@@ -18,6 +19,10 @@ func main() {
 	if len(os.Args) == 1 {
 		return
 	}
+	if os.Args[1] == "protect" {
+		protect()
+		return
+	}
 	l, err := launch.New()
 	if err != nil {
 		fmt.Println(err)
@@ -27,4 +32,17 @@ func main() {
 	fmt.Println(l.Launch(&isolate.Program{}, 1, launch.Files{}))
 	fmt.Println(l.Join(&isolate.Program{}, launch.JoinFiles{}))
 	fmt.Println(l.LaunchKeeper(0, 0, 0))
+}
+
+// protect has the binary protected, says what is to be seen of that, and lives
+// until it is told to end.
+func protect() {
+	if err := launch.ProtectBinary(); err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	exe, _ := os.Readlink("/proc/self/exe")
+	comm, _ := os.ReadFile("/proc/self/comm")
+	fmt.Printf("%s|%s|%q|%s\n", exe, strings.TrimSpace(string(comm)), os.Args, os.Getenv("NSINIT_EXECUTED"))
+	os.Stdin.Read(make([]byte, 1))
 }
