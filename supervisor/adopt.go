@@ -41,12 +41,12 @@ func (m *Manager) adopt() {
 	for _, f := range generations {
 		newest[f.Unit] = f.Number
 	}
-	pipes := m.takeKept()
+	inherited := m.takeKept()
 	for _, f := range generations {
 		a := found[f.Unit]
 		a.Snapshot.Unit = f.Unit
 		g := m.adoptGeneration(f)
-		m.adoptPipes(pipes, g.ref())
+		m.adoptKept(inherited, g)
 		switch s := m.service(f.Unit); {
 		case f.Number == newest[f.Unit] && isPresent(f.Number, a.Snapshot):
 			s.gen, s.placed = g, true
@@ -54,6 +54,7 @@ func (m *Manager) adopt() {
 		case g.populated():
 			s.leftovers[f.Number] = g
 		default:
+			m.disinherit(g.inherited)
 			g.close()
 			m.sweep(machine.Ref{Unit: f.Unit, Generation: f.Number}, f.Slice, func() {})
 			continue
@@ -63,7 +64,7 @@ func (m *Manager) adopt() {
 			m.problem(err)
 		}
 	}
-	m.dropOthers(pipes)
+	m.drop(inherited)
 	m.startedWith()
 	m.carryOut(m.engine.Adopt(slices.Collect(maps.Values(found)), now()))
 	_, effects := m.install()
@@ -99,9 +100,11 @@ func (m *Manager) goOn() {
 	}
 	for _, s := range m.services {
 		for _, g := range s.leftovers {
+			m.disinherit(g.inherited)
 			m.payload(g)
 		}
 		if g := s.gen; g != nil {
+			m.disinherit(g.inherited) // what the engine has not asked for, it waits for no more
 			m.readRecord(g)
 		}
 	}
@@ -160,7 +163,7 @@ func (m *Manager) storedStates() map[string]machine.Adopted {
 // never ends anything for want of knowledge.
 func (m *Manager) adoptGeneration(f launch.Found) *generation {
 	s := m.service(f.Unit)
-	g := &generation{unit: f.Unit, number: f.Number, hooks: map[uint64]*hook{},
+	g := &generation{unit: f.Unit, number: f.Number, hooks: map[uint64]*hook{}, inherited: map[keptName]int{},
 		dir: filepath.Join(m.cfg.unitDir(f.Unit), strconv.FormatUint(f.Number, 10))}
 	g.def = m.definition(s, g)
 	s.def = g.def

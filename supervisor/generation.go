@@ -58,6 +58,8 @@ type generation struct {
 	asked   bool   // it has ended, and the reaper was asked what it knows
 	hooks   map[uint64]*hook
 
+	inherited map[keptName]int // commands around main that an earlier manager started, by their pidfds
+
 	releasing bool
 	ended     []func() // to be called when nothing of it is left
 }

@@ -34,6 +34,9 @@ func (m *Manager) runHook(e machine.RunHook) {
 		m.handle(machine.HookFailed{Ref: e.Ref, Run: e.Run, Setup: machine.Setup{Program: e.Kind, Index: e.Index, Text: "the service's namespaces are gone"}})
 		return
 	}
+	if m.resumeHook(g, e) {
+		return
+	}
 	h := &hook{run: e.Run}
 	g.hooks[e.Run] = h
 	j, err := m.prepareHook(g, e)
@@ -147,8 +150,11 @@ func (m *Manager) hookJoined(g *generation, e machine.RunHook, h *hook, proc *la
 	if h.aborted {
 		proc.Signal(syscall.SIGKILL)
 	}
+	name := hookName(e.Ref, e.Kind, e.Index)
+	m.keep(name, proc.PIDFD)
 	err = m.poller.Add(proc.PIDFD, unix.EPOLLIN, func(uint32) {
 		m.poller.Remove(proc.PIDFD)
+		m.dropKept(name)
 		status := waitStatus(unknownStatus) // unless the wait says better
 		if ws, err := proc.Wait(); err == nil {
 			status = waitStatus(uint32(ws))
@@ -158,6 +164,7 @@ func (m *Manager) hookJoined(g *generation, e machine.RunHook, h *hook, proc *la
 	})
 	if err != nil { // nobody would hear of its end: it is not to go on
 		proc.Signal(syscall.SIGKILL)
+		m.dropKept(name)
 		m.background(func() { proc.Wait() })
 		m.handle(m.hookFailure(g, e, fmt.Errorf("cannot wait for %s: %w", e.Kind, err)))
 	}
@@ -165,10 +172,16 @@ func (m *Manager) hookJoined(g *generation, e machine.RunHook, h *hook, proc *la
 
 func (m *Manager) abortHook(e machine.AbortHook) {
 	g := m.find(e.Ref)
-	if g == nil || g.hooks[e.Run] == nil {
+	if g == nil {
 		return
 	}
 	h := g.hooks[e.Run]
+	if h == nil {
+		if fd, ok := g.inherited[hookName(e.Ref, e.Kind, e.Index)]; ok {
+			unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		}
+		return
+	}
 	h.aborted = true
 	if h.proc != nil {
 		h.proc.Signal(syscall.SIGKILL)

@@ -101,14 +101,29 @@ func setUp(env *testscript.Env, bin string) error {
 	})
 }
 
-// condition knows [CONTROLLER-controller], for what the v2 hierarchy has here.
+// condition knows [CONTROLLER-controller], for what the v2 hierarchy has here,
+// and [exit-by-pidfd]: the kernel tells the exit status of somebody else's child.
 func condition(name string) (bool, error) {
+	if name == "exit-by-pidfd" {
+		return atLeast(6, 15), nil
+	}
 	controller, ok := strings.CutSuffix(name, "-controller")
 	if !ok {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
 	have, err := os.ReadFile(filepath.Join(cgroup2(), "cgroup.controllers"))
 	return slices.Contains(strings.Fields(string(have)), controller), err
+}
+
+// atLeast compares the kernel's release.
+func atLeast(major, minor int) bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var have [2]int
+	fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &have[0], &have[1])
+	return have[0] > major || have[0] == major && have[1] >= minor
 }
 
 func its(ts *testscript.TestScript) *instance { return ts.Value(instanceKey{}).(*instance) }

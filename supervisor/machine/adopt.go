@@ -8,9 +8,10 @@ import "time"
 // First every snapshot is put back, then the record is read as if it were news:
 // what the dead manager had heard is dropped by comparison, the rest brings the
 // machine up to date. A machine that this leaves where it was has its pending
-// effects repeated, by these rules: exec_start_post and exec_stop_post run
-// again from the command that was under way; exec_reload counts as failed
-// (reload result canceled); exec_stop is taken as done; signals are sent again.
+// effects repeated, by these rules: exec_start_post and exec_stop_post go on from
+// the command that was under way, for which RunHook is repeated; exec_reload
+// counts as failed (reload result canceled); exec_stop is taken as done; signals
+// are sent again.
 func (e *Engine) Adopt(found []Adopted, now Instant) []Effect {
 	e.begin(now)
 	e.recall(found)

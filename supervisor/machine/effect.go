@@ -14,7 +14,8 @@ type CheckConditions struct{ Ref }
 type Launch struct{ Ref }
 
 // RunHook: join command Index of list Kind into the generation; answer
-// HookExited or HookFailed with the same Run.
+// HookExited or HookFailed with the same Run. One that an earlier manager has
+// started is waited for instead.
 type RunHook struct {
 	Ref
 	Kind  Kind
