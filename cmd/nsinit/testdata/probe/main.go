@@ -21,6 +21,7 @@
 //	probe descriptors            print what is open, then as run
 //	probe attack                 try to get at PID 1, print how each attempt ended
 //	probe overwrite FILE         at SIGHUP try to change PID 1's program, write how that ended to FILE, then as run
+//	probe hold PROGRAM ARG...    as PID 1: hold what the manager keeps, run the manager
 //	probe sigspam N              queue N signals for PID 1
 package main
 
@@ -46,7 +47,7 @@ func main() {
 		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
 		"escape": escape, "zombies": zombies, "orphans": orphans,
 		"lines": lines, "seq": sequence, "http": serve, "get": get, "where": where, "descriptors": descriptors,
-		"attack": attack, "sigspam": sigspam, "overwrite": overwrite,
+		"attack": attack, "sigspam": sigspam, "overwrite": overwrite, "hold": hold,
 	}
 	args := append(os.Args[1:], "", "", "") // every mode may look at three
 	mode := modes[args[0]]
