@@ -24,6 +24,7 @@ func Compile(s Spec, h Host) (*Program, error) {
 	c.safety()
 	c.enter()
 	if s.Namespaces.Has(Mount) {
+		c.coverRoot()
 		c.kernelFilesystems()
 		c.pidMax()
 		c.privateDirectories()
@@ -81,7 +82,7 @@ func check(s Spec, h Host) error {
 	if s.PIDMax != 0 && !(s.Namespaces.Has(PID) && h.PIDMaxPerNS) {
 		return fmt.Errorf("pid_max needs the pid namespace and Linux 6.14")
 	}
-	return nil
+	return checkMissing(s)
 }
 
 // compiler collects a program.

@@ -71,6 +71,7 @@ func (c *compiler) hiddenDirs() (dirs []string) {
 func (c *compiler) rule(r PathRule, rules []PathRule) {
 	switch r.Action {
 	case PathTmpfs:
+		c.room(r.Path)
 		if c.private(r.Path) {
 			c.parents(r.Path)
 			c.add(mkdir(r.Path, 0o755))
@@ -139,6 +140,7 @@ func (c *compiler) uncovers(p string) bool {
 func (c *compiler) bind(r PathRule) {
 	attrs := attrIf(!within(r.Path, "/dev"), unix.MOUNT_ATTR_NODEV) | attrIf(r.ReadOnly, unix.MOUNT_ATTR_RDONLY) |
 		attrIf(c.noExec(r.Path), unix.MOUNT_ATTR_NOEXEC)
+	c.room(r.Path)
 	if !r.SourceInside {
 		c.place(Opening{Desc: Desc("bind " + r.Path), Path: r.Source, Within: cmp.Or(r.Within, c.within(r.Source)),
 			Recursive: r.Recursive, Optional: r.Optional}, r.Path, attrs)
@@ -212,8 +214,8 @@ func (c *compiler) hide(r PathRule) {
 }
 
 // place attaches an opened mount at target, which is made where it lies in a
-// part of the tree that this start made. Elsewhere it must be there: nothing
-// is ever made on the host.
+// part of the tree that this start made (room makes one for what is missing).
+// Elsewhere it must be there: nothing is ever made on the host.
 func (c *compiler) place(o Opening, target string, attrs uint64) {
 	c.prog.Open = append(c.prog.Open, o)
 	propagation, propagates := c.propagation()
@@ -239,12 +241,11 @@ func (c *compiler) place(o Opening, target string, attrs uint64) {
 // private reports whether what directly holds p is this start's own: nothing
 // is made in what was bound from the host, even below a fresh directory.
 func (c *compiler) private(p string) bool {
-	for d := path.Dir(p); d != "/" && d != "."; d = path.Dir(d) {
-		if own, known := c.made[d]; known {
+	for d := path.Dir(p); ; d = path.Dir(d) {
+		if own, known := c.made[d]; known || d == "/" || d == "." {
 			return own
 		}
 	}
-	return false
 }
 
 // parents makes the directories between the fresh mount that p lies in and p.

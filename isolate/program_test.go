@@ -76,6 +76,20 @@ var goldens = map[string]func(*Spec, *Host){
 		s.Links = []Link{{Path: "/run/sub/link", Target: "/etc"}}
 		s.Files = []File{{Path: "/etc/hosts", Content: "127.0.0.1 localhost\n", Mode: 0o644}}
 	},
+	"missing": func(s *Spec, _ *Host) {
+		s.Paths = []PathRule{{Action: PathBind, Path: "/opt/a/b", Source: "/srv/data", Recursive: true, ReadOnly: true},
+			{Action: PathTmpfs, Path: "/opt/tmp", Options: "mode=0755"},
+			{Action: PathBind, Path: "/opt/a/b/c", Source: "/etc", ReadOnly: true}}
+		s.Missing = []Missing{
+			{Path: "/opt/a/b", Dir: "/opt", Mode: 0o750, GID: 4, Entries: []DirEntry{{Name: "x", Dir: true}, {Name: "file"}, {Name: "link", Link: "x"}}},
+			{Path: "/opt/tmp", Dir: "/opt", Mode: 0o750, GID: 4, Entries: []DirEntry{{Name: "x", Dir: true}}},
+			{Path: "/opt/a/b/c", Dir: "/opt/a/b", Mode: 0o755, Entries: []DirEntry{{Name: "data.db"}}}}
+	},
+	"missing-top": func(s *Spec, _ *Host) {
+		s.Paths = []PathRule{{Action: PathBind, Path: "/data", Source: "/srv/data", Recursive: true}}
+		s.Missing = []Missing{{Path: "/data", Dir: "/", Mode: 0o755, Entries: []DirEntry{{Name: "bin", Link: "usr/bin"},
+			{Name: "dev", Dir: true}, {Name: "etc", Dir: true}, {Name: "proc", Dir: true}, {Name: "run", Dir: true}, {Name: "usr", Dir: true}, {Name: "var", Dir: true}}}}
+	},
 	"devices": func(s *Spec, _ *Host) {
 		s.Devices = []Device{{Path: "/dev/fuse", Write: true}, {Path: "/dev/snd/timer"}}
 	},
@@ -273,7 +287,10 @@ func TestRefusals(t *testing.T) {
 		change func(*Spec, *Host)
 		want   string
 	}{
-		"namespace":     {func(_ *Spec, h *Host) { h.Namespaces &^= UTS }, "no uts namespace"},
+		"namespace": {func(_ *Spec, h *Host) { h.Namespaces &^= UTS }, "no uts namespace"},
+		"missing in what is writable": {func(s *Spec, _ *Host) {
+			s.Missing = []Missing{{Path: "/var/lib/web/x", Dir: "/var/lib/web"}}
+		}, "/var/lib/web/x is missing in /var/lib/web"},
 		"paths":         {func(s *Spec, _ *Host) { s.Namespaces &^= Mount; s.Paths = make([]PathRule, 1) }, "[filesystem]"},
 		"hostname":      {func(s *Spec, _ *Host) { s.Namespaces &^= UTS }, "needs the uts namespace"},
 		"long hostname": {func(s *Spec, _ *Host) { s.Hostname = strings.Repeat("x", 65) }, "65 bytes"},

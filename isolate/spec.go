@@ -38,6 +38,7 @@ type Spec struct {
 
 	Tree      Tree        // the shared part of the mount tree
 	Paths     []PathRule  // the unit's own part, in any order; Compile sorts it
+	Missing   []Missing   // targets of Paths and Directory that the root lacks
 	Devices   []Device    // nodes in the private /dev beyond the base set
 	Links     []Link      // symbolic links made in the private parts of the tree
 	Files     []File      // small files made in the private parts, bound over what is there

@@ -16,6 +16,9 @@ type Facts struct {
 	Hosts       string   // /etc/hosts of the service's root; "" if it has none
 	RunTargets  []string // files below /run that links of the host lead to (/etc/resolv.conf)
 
+	// Missing has the targets of binds and the like that the service's root lacks.
+	Missing []MissingTarget
+
 	NetNS        bool   // the launcher hands in a network namespace for mode private too
 	NotifySocket string // on the host; not for a unit whose notify_access is none
 	LogSocket    string // on the host, what /dev/log is to be; "" for none

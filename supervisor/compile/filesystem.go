@@ -25,6 +25,7 @@ func (c *compiler) fileSystem(spec *isolate.Spec) error {
 	if spec.Paths, err = c.paths(); err != nil {
 		return err
 	}
+	c.resolveMissing(spec)
 	if spec.Devices, err = c.devices(); err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@
 //	probe seq                    print a number every millisecond
 //	probe http ADDRESS           serve "hello" there, and say so to the notify socket
 //	probe get URL                print what URL answers
+//	probe listen PATH            say "hello" to who connects to that Unix socket
+//	probe dial PATH              print what it says
 //	probe where                  print host name, pid and namespaces, then as run
 //	probe descriptors            print what is open, then as run
 //	probe attack                 try to get at PID 1, print how each attempt ended
@@ -46,7 +48,7 @@ func main() {
 		"run": func([]string) error { return wait() }, "exit": exit, "signal": endBySignal, "stubborn": stubborn,
 		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
 		"escape": escape, "zombies": zombies, "orphans": orphans,
-		"lines": lines, "seq": sequence, "http": serve, "get": get, "where": where, "descriptors": descriptors,
+		"lines": lines, "seq": sequence, "http": serve, "get": get, "listen": listen, "dial": dial, "where": where, "descriptors": descriptors,
 		"attack": attack, "sigspam": sigspam, "overwrite": overwrite, "hold": hold,
 	}
 	args := append(os.Args[1:], "", "", "") // every mode may look at three
