@@ -25,8 +25,7 @@ func (c *compiler) exec(e Exec, first bool) ExecProgram {
 	x.limits()
 	x.privileges()
 	x.directory()
-	x.add(Step{Call: CallCloseRange, Args: []Arg{Int(3), Int(uint64(^uint32(0))), Int(0)}, Class: ClassFDs,
-		What: "everything but stdio"})
+	x.passed()
 	x.add(Step{Call: CallExecve, Args: []Arg{Str(e.Path), Vector(e.Argv), Vector(e.Env)}, Class: ClassExec, What: e.Path})
 	return ExecProgram{Kind: e.Kind, Index: e.Index, Path: e.Path, Argv: e.Argv, IgnoreFailure: e.IgnoreFailure,
 		Success: e.Success, Steps: x.steps}
@@ -86,6 +85,22 @@ func (x *execCompiler) stdioFD(n int, s Stdio, d Desc, class Class) {
 	if s.TTY {
 		x.add(Step{Call: CallIoctl, Args: []Arg{Int(n), Int(unix.TIOCSCTTY), Int(0)}, Class: class, What: "controlling terminal"})
 	}
+}
+
+// passed leaves the program its standard descriptors and what it is passed.
+// Those are at higher numbers than they go to, so that none is overwritten
+// before its turn.
+func (x *execCompiler) passed() {
+	what := "everything but stdio"
+	for i := range x.e.Passed {
+		x.add(Step{Call: CallDup3, Args: []Arg{FD(DescPassed(i)), Int(3 + i), Int(0)}, Class: ClassFDs,
+			What: fmt.Sprintf("%s as %d", DescPassed(i), 3+i)})
+		what = "everything but stdio and what is passed"
+	}
+	if x.e.Passed > 0 {
+		x.add(Step{Call: CallTellPID, Args: []Arg{{Kind: ArgListenPID}}, Class: ClassFDs, What: "into LISTEN_PID"})
+	}
+	x.add(Step{Call: CallCloseRange, Args: []Arg{Int(3 + x.e.Passed), Int(uint64(^uint32(0))), Int(0)}, Class: ClassFDs, What: what})
 }
 
 // cgroup starts the cgroup namespace where the program stands, and shows it

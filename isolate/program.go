@@ -2,6 +2,7 @@ package isolate
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -51,6 +52,7 @@ const (
 	CallMknod
 	CallSocket
 	CallVerifyDir // getcwd(2), and the answer must be reachable from the root
+	CallTellPID   // getpid(2), and the answer goes into the variable ListenPID
 	CallCount     // the number of calls, not one of them
 )
 
@@ -58,7 +60,7 @@ var callNames = [CallCount]string{"mount", "umount2", "move_mount", "open_tree",
 	"mkdir", "symlink", "chmod", "chroot", "unshare", "setns", "sethostname", "prctl", "capset", "setresuid",
 	"setresgid", "setgroups", "setsid", "ioctl", "umask", "chdir", "open", "write", "close", "dup3", "fchown",
 	"prlimit64", "rt_sigaction", "rt_sigprocmask", "setpriority", "sched_setscheduler", "sched_setaffinity",
-	"ioprio_set", "execve", "close_range", "mknod", "socket", "getcwd"}
+	"ioprio_set", "execve", "close_range", "mknod", "socket", "getcwd", "getpid"}
 
 // String gives the system call's name.
 func (c Call) String() string { return callNames[c] }
@@ -77,17 +79,29 @@ const (
 	DescTarget   Desc = "target" // the pidfd of the reaper that a join enters
 )
 
+// MaxPassed is how many descriptors a program can be passed besides its
+// standard ones.
+const MaxPassed = 32
+
+// DescPassed is the i-th descriptor that is passed to main.
+func DescPassed(i int) Desc { return Desc("passed " + strconv.Itoa(i)) }
+
+// ListenPID is the variable of sd_listen_fds(3) that holds the number of the
+// process that it is for: CallTellPID writes it, with room for 10 digits.
+const ListenPID = "LISTEN_PID=\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // ArgKind says how an Arg becomes a register.
 type ArgKind uint8
 
 // The kinds of argument.
 const (
-	ArgInt    ArgKind = iota // N
-	ArgString                // the address of S, NUL-terminated
-	ArgBytes                 // the address of B
-	ArgDesc                  // the number of descriptor S
-	ArgResult                // what the step marked Save returned last
-	ArgVector                // the address of a NULL-terminated array of V
+	ArgInt       ArgKind = iota // N
+	ArgString                   // the address of S, NUL-terminated
+	ArgBytes                    // the address of B
+	ArgDesc                     // the number of descriptor S
+	ArgResult                   // what the step marked Save returned last
+	ArgVector                   // the address of a NULL-terminated array of V
+	ArgListenPID                // the address of the value of ListenPID in the environment
 )
 
 // Arg is one argument of a Step.

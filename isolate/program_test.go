@@ -90,6 +90,10 @@ var goldens = map[string]func(*Spec, *Host){
 		s.Missing = []Missing{{Path: "/data", Dir: "/", Mode: 0o755, Entries: []DirEntry{{Name: "bin", Link: "usr/bin"},
 			{Name: "dev", Dir: true}, {Name: "etc", Dir: true}, {Name: "proc", Dir: true}, {Name: "run", Dir: true}, {Name: "usr", Dir: true}, {Name: "var", Dir: true}}}}
 	},
+	"passed": func(s *Spec, _ *Host) {
+		s.Execs[0].Passed = 2
+		s.Execs[0].Env = append(s.Execs[0].Env, "LISTEN_FDS=2", ListenPID)
+	},
 	"devices": func(s *Spec, _ *Host) {
 		s.Devices = []Device{{Path: "/dev/fuse", Write: true}, {Path: "/dev/snd/timer"}}
 	},
@@ -259,6 +263,8 @@ func describe(s Step) string {
 			args = append(args, "<"+a.S+">")
 		case ArgResult:
 			args = append(args, "<saved>")
+		case ArgListenPID:
+			args = append(args, "<LISTEN_PID>")
 		case ArgVector:
 			args = append(args, fmt.Sprintf("%q", a.V))
 		}

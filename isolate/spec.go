@@ -226,6 +226,7 @@ type Exec struct {
 	DirMaybe bool   // working_directory "-": missing is no error
 
 	Stdin, Stdout, Stderr Stdio
+	Passed                int // the launcher's DescPassed(0) and on become 3, 4, ... (sd_listen_fds(3))
 
 	Sched         Scheduling
 	OOMScoreAdj   *int // nil: 0 if the manager's differs

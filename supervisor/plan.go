@@ -96,6 +96,9 @@ func (m *Manager) planLines(u *unit.Unit, svc *compile.Service, p *isolate.Progr
 	}
 	group := filepath.Join(m.cgroups.Root(), u.Resources.Slice, u.Name, strconv.FormatUint(number, 10))
 	add("mkdir", "cgroup "+group+"/{init,main}")
+	for i, f := range u.Service.OpenFile {
+		add("open", fmt.Sprintf("%s -> fd %s, named %s", f.Path, isolate.DescPassed(i), f.Name))
+	}
 	lines := p.Lines()
 	out = append(out, lines[:len(p.Open)]...)
 	args := "cgroup " + group + "/init"

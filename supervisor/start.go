@@ -129,6 +129,9 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 	if err := b.sockets(); err != nil {
 		return owner, err
 	}
+	if err := b.openFiles(); err != nil {
+		return owner, err
+	}
 	if err := b.logPipes(); err != nil {
 		return owner, err
 	}
@@ -154,6 +157,9 @@ func (m *Manager) factsOf(u *unit.Unit, dir, invocation string) (compile.Facts, 
 	f, err := m.facts.Gather(u)
 	if err != nil {
 		return compile.Facts{}, err
+	}
+	for _, file := range u.Service.OpenFile {
+		f.Passed = append(f.Passed, file.Name) // at a start, those that could be opened
 	}
 	f.InvocationID, f.NetNS = invocation, u.Network.Mode != unit.NetworkHost
 	if u.Service.NotifyAccess != "none" || u.Service.Type == "notify" {

@@ -85,10 +85,14 @@ func parseOpenFile(s string) (OpenFile, error) {
 	if len(parts) > 1 && parts[1] != "" {
 		f.Name = parts[1]
 	}
-	if len(parts) < 3 {
-		return f, nil
+	if err := checkFDName(f.Name); err != nil || len(parts) < 3 {
+		return f, err
 	}
-	for _, option := range strings.Split(parts[2], ",") {
+	options := strings.Split(parts[2], ",")
+	for i, option := range options {
+		if slices.Contains(options[:i], option) {
+			return f, fmt.Errorf("option %q stands there twice", option)
+		}
 		switch option {
 		case "read-only":
 			f.ReadOnly = true
@@ -106,6 +110,14 @@ func parseOpenFile(s string) (OpenFile, error) {
 		return f, fmt.Errorf("only one of read-only, append and truncate is possible")
 	}
 	return f, nil
+}
+
+// checkFDName checks a name of LISTEN_FDNAMES (sd_listen_fds_with_names(3)).
+func checkFDName(name string) error {
+	if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' || r == ':' }) {
+		return fmt.Errorf("the name %q: ASCII without colons and control characters is possible, at most 255 bytes", name)
+	}
+	return nil
 }
 
 func parseStreamIn(s string) (Stream, error) {

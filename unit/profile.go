@@ -93,6 +93,9 @@ func relaxations(u *Unit) []string {
 	add(u.Network.Mode == NetworkPath, "network of %s", u.Network.Path)
 	relaxedFiles(u, add)
 	relaxedSecurity(u, add)
+	for _, f := range u.Service.OpenFile {
+		add(true, "opened for it %s", f.Path)
+	}
 	for _, list := range u.Service.commandLists() {
 		add(anyCommand(list.commands, func(c Command) bool { return c.FullPrivileges }), `%s "+" runs with full privileges`, list.key)
 		add(anyCommand(list.commands, func(c Command) bool { return c.NoUser || c.NoUserIfAmbient }), `%s "!" runs as root`, list.key)

@@ -75,11 +75,14 @@ func (a *arena) cstring(s string) uintptr {
 	return uintptr(p)
 }
 
-func (a *arena) vector(ss []string) uintptr {
+// vector keeps the one string that is known already at its address.
+func (a *arena) vector(ss []string, known string, at uintptr) uintptr {
 	p := a.alloc(uintptr(len(ss)+1) * 8)
 	v := unsafe.Slice((*uintptr)(p), len(ss)+1)
 	for i, s := range ss {
-		v[i] = a.cstring(s)
+		if v[i] = at; s != known || at == 0 {
+			v[i] = a.cstring(s)
+		}
 	}
 	v[len(ss)] = 0
 	return uintptr(p)

@@ -18,12 +18,15 @@ const (
 	slotStdout
 	slotStderr
 	slotCgroup
-	slotEnd // the first number that the child may close
+	slotPassed // and on, what main is passed
 )
 
 // lowest is the first number that the manager's own descriptors can have:
 // what is below is the child's, see reserve.
-const lowest = 32
+const lowest = 64
+
+// Every number that a program can be passed a descriptor at lies below lowest.
+const _ = uint(lowest - slotPassed - isolate.MaxPassed)
 
 var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallMount:        unix.SYS_MOUNT,
@@ -65,6 +68,7 @@ var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallMknod:        unix.SYS_MKNODAT,
 	isolate.CallSocket:       unix.SYS_SOCKET,
 	isolate.CallVerifyDir:    opVerifyDir,
+	isolate.CallTellPID:      opTellPID,
 }
 
 // opened is a descriptor that a program's steps may name.
@@ -75,8 +79,9 @@ type opened struct {
 
 // encoder lays a program out in the arena.
 type encoder struct {
-	a     *arena
-	files map[isolate.Desc]opened
+	a         *arena
+	files     map[isolate.Desc]opened
+	listenPID uintptr // where the variable is in the arena, once a step needs it
 }
 
 // prologueIndex marks the launcher's own steps, which are no part of the
@@ -141,7 +146,10 @@ func (e *encoder) step(s isolate.Step) (rawStep, error) {
 		case isolate.ArgBytes:
 			r.a[i] = e.a.bytes(arg.B)
 		case isolate.ArgVector:
-			r.a[i] = e.a.vector(arg.V)
+			r.a[i] = e.a.vector(arg.V, isolate.ListenPID, e.listenPID)
+		case isolate.ArgListenPID:
+			e.listenPID = e.a.cstring(isolate.ListenPID)
+			r.a[i] = e.listenPID + uintptr(len("LISTEN_PID="))
 		case isolate.ArgResult:
 			r.savedInput |= 1 << i
 		case isolate.ArgDesc:
@@ -162,6 +170,7 @@ func (e *encoder) programs(img *image, execs []isolate.ExecProgram, parent bool)
 	img.programs, img.count = (*rawProgram)(p), int32(len(execs))
 	img.entry = programEntry()
 	for i, x := range execs {
+		e.listenPID = 0
 		steps, err := e.steps(nil, x.Steps, nil)
 		if err != nil {
 			return err
@@ -199,7 +208,7 @@ func place(null int, from map[int]int) []rawStep {
 	for n := range 3 {
 		steps = append(steps, raw(unix.SYS_DUP3, uintptr(null), uintptr(n), 0))
 	}
-	for to := 3; to < slotEnd; to++ {
+	for to := 3; to < lowest; to++ {
 		if fd, ok := from[to]; ok {
 			steps = append(steps, raw(unix.SYS_DUP3, uintptr(fd), uintptr(to), dupCloexec))
 		}

@@ -104,6 +104,7 @@ type Files struct {
 	Notify, Syslog         int
 
 	Stdin, Stdout, Stderr int    // for the programs
+	Passed                []int  // for main, at most isolate.MaxPassed
 	NetNS                 int    // a network namespace, where the program enters one
 	Init, Main            int    // the cgroup directories of reaper and payload
 	Dir                   string // for files with content that the program binds
@@ -144,6 +145,9 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 	from := present(map[int]int{reaper.FDRecord: f.Record, reaper.FDDoorbell: f.Doorbell,
 		reaper.FDStdout: f.StdoutRead, reaper.FDStderr: f.StderrRead, reaper.FDNotify: f.Notify, reaper.FDSyslog: f.Syslog,
 		slotStdin: f.Stdin, slotStdout: f.Stdout, slotStderr: f.Stderr, slotCgroup: f.Main})
+	for i, fd := range f.Passed {
+		named[isolate.DescPassed(i)], from[slotPassed+i] = opened{fd: slotPassed + i}, fd
+	}
 	flags := uint64(unix.CLONE_CLEAR_SIGHAND | unix.CLONE_INTO_CGROUP | unix.CLONE_PIDFD)
 	if p.Namespaces.Has(isolate.PID) {
 		flags |= unix.CLONE_NEWPID
@@ -216,7 +220,11 @@ func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, fro
 	img = l.arena.reset()
 	e := &encoder{a: l.arena, files: files}
 	before := append(l.unmap(), place(l.null, from)...)
-	after := []rawStep{raw(unix.SYS_CLOSE_RANGE, slotEnd, uintptr(^uint32(0)), 0)}
+	end := slotPassed // the first number that the child may close
+	for to := range from {
+		end = max(end, to+1)
+	}
+	after := []rawStep{raw(unix.SYS_CLOSE_RANGE, uintptr(end), uintptr(^uint32(0)), 0)}
 	if img.setup, err = e.steps(before, p.Setup, after); err != nil {
 		return nil, err
 	}

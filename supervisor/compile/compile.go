@@ -91,8 +91,8 @@ func newCompiler(u *unit.Unit, h isolate.Host, f Facts) (*compiler, error) {
 	if u.IsTarget() {
 		return nil, c.fail("", 0, "it is a target and runs nothing")
 	}
-	if len(u.Service.OpenFile) > 0 {
-		return nil, c.fail("service.open_file", isolate.ClassFDs, "open_file is not supported yet")
+	if n := len(u.Service.OpenFile); n > isolate.MaxPassed {
+		return nil, c.fail("service.open_file", isolate.ClassFDs, "open_file has %d entries; the most is %d", n, isolate.MaxPassed)
 	}
 	if u.Service.NotifyAccess == "none" {
 		c.facts.NotifySocket = ""

@@ -79,6 +79,10 @@ func (c *compiler) protocolVariables(env map[string]string, kind isolate.ExecKin
 	if watchdog := c.unit.Service.WatchdogSec; watchdog > 0 && watchdog != unit.Infinity && kind == isolate.ExecStart {
 		set("WATCHDOG_USEC", strconv.FormatInt(watchdog.Microseconds(), 10))
 	}
+	if passed := c.facts.Passed; len(passed) > 0 && kind == isolate.ExecStart {
+		name, unknown, _ := strings.Cut(isolate.ListenPID, "=") // the process writes its number itself
+		env[name], env["LISTEN_FDS"], env["LISTEN_FDNAMES"] = unknown, strconv.Itoa(len(passed)), strings.Join(passed, ":")
+	}
 	if hook == nil {
 		return
 	}

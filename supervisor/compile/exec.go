@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,10 @@ import (
 // exec compiles one command of the unit. hook is nil for what the start runs.
 func (c *compiler) exec(kind isolate.ExecKind, index int, command unit.Command, hook *Hook) (isolate.Exec, error) {
 	env := c.environment(kind, hook)
-	argv, err := command.Expand(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	argv, err := command.Expand(func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok && !strings.HasPrefix(v, "\x00") // the process's own number, which only it knows
+	})
 	if err != nil {
 		return isolate.Exec{}, c.fail("service."+kind.String(), isolate.ClassExec, "%s: %w", kind, err)
 	}
@@ -23,6 +27,7 @@ func (c *compiler) exec(kind isolate.ExecKind, index int, command unit.Command, 
 	exec.Success = c.success(kind)
 	exec.Cred = c.credentials(command)
 	if kind == isolate.ExecStart {
+		exec.Passed = len(c.facts.Passed)
 		exec.Stdin = stdin(c.unit.Service.StandardInput)
 	}
 	exec.Stdout, exec.Stderr = outputs(c.unit.Log.StandardOutput, c.unit.Log.StandardError)

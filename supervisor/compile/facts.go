@@ -19,9 +19,10 @@ type Facts struct {
 	// Missing has the targets of binds and the like that the service's root lacks.
 	Missing []MissingTarget
 
-	NetNS        bool   // the launcher hands in a network namespace for mode private too
-	NotifySocket string // on the host; not for a unit whose notify_access is none
-	LogSocket    string // on the host, what /dev/log is to be; "" for none
+	NetNS        bool     // the launcher hands in a network namespace for mode private too
+	NotifySocket string   // on the host; not for a unit whose notify_access is none
+	Passed       []string // names of the descriptors that main is passed, of open_file
+	LogSocket    string   // on the host, what /dev/log is to be; "" for none
 }
 
 // Hook is what a command around main knows of the service (systemd.exec(5)).

@@ -125,6 +125,36 @@ func (c *compiler) tmpfs(t unit.Tmpfs) ([]isolate.PathRule, error) {
 	return rules, nil
 }
 
+// WritableAbove gives the outermost directory of the host above p that u names
+// as writable, "" if there is none: what the service put there at an earlier
+// start must not choose what is opened for it at this one.
+func WritableAbove(u *unit.Unit, p string) (dir string) {
+	f := &u.Filesystem
+	var list []string
+	for _, b := range f.BindPaths {
+		list = append(list, b.Source)
+	}
+	if f.RootDirectory != "" {
+		list = append(list, f.RootDirectory)
+	} else {
+		for _, w := range f.ReadWritePaths {
+			list = append(list, w.Path)
+		}
+	}
+	for _, kind := range directoryKinds(u) {
+		for _, entry := range kind.entries {
+			first, _, _ := strings.Cut(entry.Path, "/")
+			list = append(list, path.Join(kind.base, first))
+		}
+	}
+	for _, d := range list {
+		if p != d && within(p, d) && (dir == "" || len(d) < len(dir)) {
+			dir = d
+		}
+	}
+	return dir
+}
+
 // within reports whether p is dir or below it.
 func within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
