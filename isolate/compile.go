@@ -91,6 +91,7 @@ type compiler struct {
 	host Host
 	prog *Program
 	late []Step          // what must wait until everything below a directory is made
+	last []Step          // what must wait for the masks
 	made map[string]bool // directories whose content is this start's own (true) or bound from elsewhere (false)
 }
 

@@ -22,6 +22,8 @@ const (
 	CallMkdir
 	CallSymlink
 	CallChmod
+	CallChown // fchownat(2)
+	CallUnlink
 	CallChroot
 	CallUnshare
 	CallSetns
@@ -57,7 +59,7 @@ const (
 )
 
 var callNames = [CallCount]string{"mount", "umount2", "move_mount", "open_tree", "mount_setattr", "pivot_root",
-	"mkdir", "symlink", "chmod", "chroot", "unshare", "setns", "sethostname", "prctl", "capset", "setresuid",
+	"mkdir", "symlink", "chmod", "fchownat", "unlink", "chroot", "unshare", "setns", "sethostname", "prctl", "capset", "setresuid",
 	"setresgid", "setgroups", "setsid", "ioctl", "umask", "chdir", "open", "write", "close", "dup3", "fchown",
 	"prlimit64", "rt_sigaction", "rt_sigprocmask", "setpriority", "sched_setscheduler", "sched_setaffinity",
 	"ioprio_set", "execve", "close_range", "mknod", "socket", "getcwd", "getpid"}

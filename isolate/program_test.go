@@ -95,7 +95,11 @@ var goldens = map[string]func(*Spec, *Host){
 		s.Execs[0].Env = append(s.Execs[0].Env, "LISTEN_FDS=2", ListenPID)
 	},
 	"devices": func(s *Spec, _ *Host) {
-		s.Devices = []Device{{Path: "/dev/fuse", Write: true}, {Path: "/dev/snd/timer"}}
+		s.Devices = []Device{{Path: "/dev/fuse"}, {Path: "/dev/snd/timer", Own: &DeviceNode{Major: 116, Minor: 33, Mode: 0o440, GID: 29}}}
+	},
+	"devices-only": func(s *Spec, _ *Host) {
+		s.OnlyThese, s.NoPTS = true, true
+		s.Devices = []Device{{Path: "/dev/loop0", Own: &DeviceNode{Block: true, Major: 7, Mode: 0o400}}}
 	},
 	"everything": func(s *Spec, h *Host) {
 		h.PIDMaxPerNS = true

@@ -40,6 +40,8 @@ type Spec struct {
 	Paths     []PathRule  // the unit's own part, in any order; Compile sorts it
 	Missing   []Missing   // targets of Paths and Directory that the root lacks
 	Devices   []Device    // nodes in the private /dev beyond the base set
+	OnlyThese bool        // device_policy "strict": the private /dev has no base set
+	NoPTS     bool        // nor terminals of its own (with OnlyThese)
 	Links     []Link      // symbolic links made in the private parts of the tree
 	Files     []File      // small files made in the private parts, bound over what is there
 	Directory []Directory // directories made on the host before the launch
@@ -123,10 +125,20 @@ type PathRule struct {
 	Optional     bool   // a missing source or target is no error
 }
 
-// Device is a node of the private /dev.
+// Device is a node of the private /dev: the host's, or one of the service's own
+// that permits less. (A read-only mount keeps nobody from writing to a device,
+// only from changing its node.)
 type Device struct {
-	Path  string // absolute, below /dev
-	Write bool   // false: read-only (device_allow "r")
+	Path string      // absolute, below /dev
+	Own  *DeviceNode // nil: the host's node
+}
+
+// DeviceNode is what mknod(2) makes a node of.
+type DeviceNode struct {
+	Block        bool
+	Major, Minor uint32
+	Mode         uint32 // permissions
+	UID, GID     uint32
 }
 
 // Link is a symbolic link made inside the service's private /run, /dev or tmpfs.

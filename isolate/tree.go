@@ -35,7 +35,7 @@ func TemplateSteps(tree Tree, submounts []string) []Step {
 	c.protect(tree)
 	if tree.PrivateDev {
 		c.add(mountFS("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, devOptions))
-		c.devNodes()
+		c.devNodes(devNode)
 		c.add(setattr("/dev", unix.MOUNT_ATTR_RDONLY, 0, false))
 	}
 	return c.prog.Setup
@@ -135,26 +135,27 @@ func (c *compiler) show(v Visibility, dirs ...string) {
 	}
 }
 
-// devNode is a node of the base set: path, minor and major number, all
-// character devices of mode 0666 (null(4), random(4), tty(4)).
-var devNode = []struct {
+type baseNode struct {
 	path         string
 	major, minor uint32
-}{{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7}, {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}}
+}
+
+// devNode is the base set: path, minor and major number, all
+// character devices of mode 0666 (null(4), random(4), tty(4)).
+var devNode = []baseNode{{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7}, {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}}
 
 var devLinks = []Link{{"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
 	{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"}, {"/dev/ptmx", "pts/ptmx"}}
 
 // devNodes fills a fresh /dev.
-func (c *compiler) devNodes() {
-	for _, n := range devNode {
-		c.add(Step{Call: CallMknod, Args: []Arg{Int(atFDCWD), Str(n.path), Int(uint32(unix.S_IFCHR | 0o666)),
-			Int(unix.Mkdev(n.major, n.minor))}, Class: ClassNamespace, What: n.path})
-		c.add(Step{Call: CallChmod, Args: []Arg{Int(atFDCWD), Str(n.path), Int(uint32(0o666))},
-			Class: ClassNamespace, What: n.path})
+func (c *compiler) devNodes(nodes []baseNode) {
+	for _, n := range nodes {
+		c.mknod(n.path, DeviceNode{Major: n.major, Minor: n.minor, Mode: 0o666})
 	}
 	for _, l := range devLinks {
-		c.add(symlink(l))
+		if l.Path != "/dev/ptmx" || !c.spec.NoPTS {
+			c.add(symlink(l))
+		}
 	}
 	for _, d := range []string{"/dev/pts", "/dev/shm", "/dev/mqueue"} {
 		c.add(mkdir(d, 0o755))
@@ -186,12 +187,11 @@ func (c *compiler) kernelFilesystems() {
 		return
 	}
 	if c.ownDev() {
-		c.add(mountFS("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, devOptions))
-		c.devNodes()
-		c.devices()
-		c.late = append(c.late, setattr("/dev", unix.MOUNT_ATTR_RDONLY, 0, false))
+		c.freshDev()
 	}
-	c.add(mountFS("devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, ptsOptions))
+	if !s.NoPTS {
+		c.add(mountFS("devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, ptsOptions))
+	}
 	c.add(mountFS("tmpfs", "/dev/shm", "tmpfs", tmpFlags, "mode=1777"))
 	c.made["/dev/shm"] = true
 	if s.Namespaces.Has(IPC) {
@@ -204,17 +204,58 @@ func (c *compiler) ownDev() bool {
 	there := func(p string) bool {
 		return p == "/dev/log" || within(p, "/dev/shm") || within(p, "/dev/pts") || within(p, "/dev/mqueue")
 	}
-	return len(c.spec.Devices) > 0 || slices.ContainsFunc(c.spec.Paths, func(r PathRule) bool {
+	return c.spec.OnlyThese || len(c.spec.Devices) > 0 || slices.ContainsFunc(c.spec.Paths, func(r PathRule) bool {
 		return r.Action <= PathBind && below(r.Path, "/dev") && !there(r.Path)
 	})
 }
 
-// devices binds the nodes that device_allow names into the fresh /dev.
-func (c *compiler) devices() {
+// freshDev covers the /dev of the template with the unit's own. Where nothing
+// but the unit's devices may be in it, /dev/null is there only until the masks
+// that are made of it are in place.
+func (c *compiler) freshDev() {
+	c.add(mountFS("tmpfs", "/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, devOptions))
 	c.made["/dev"] = true
-	for _, d := range c.spec.Devices {
-		c.place(Opening{Desc: Desc("device " + d.Path), Path: d.Path}, d.Path, attrIf(!d.Write, unix.MOUNT_ATTR_RDONLY))
+	nodes := devNode
+	if c.spec.OnlyThese {
+		nodes = devNode[:1] // /dev/null
 	}
+	c.devNodes(nodes)
+	if c.spec.OnlyThese {
+		c.last = append(c.last, Step{Call: CallUnlink, Args: []Arg{Int(atFDCWD), Str("/dev/null"), Int(0)},
+			Class: ClassNamespace, What: "/dev/null, which the unit does not have"})
+	}
+	for _, d := range c.spec.Devices {
+		if d.Path == "/dev/null" {
+			c.last = nil // it is the unit's
+		}
+		if d.Own == nil {
+			c.place(Opening{Desc: Desc("device " + d.Path), Path: d.Path}, d.Path, unix.MOUNT_ATTR_RDONLY)
+			continue
+		}
+		c.parents(d.Path)
+		c.mknod(d.Path, *d.Own)
+	}
+	c.last = append(c.last, setattr("/dev", unix.MOUNT_ATTR_RDONLY, 0, false))
+}
+
+// mknod makes a device, with the permissions that n has whatever the umask.
+func (c *compiler) mknod(p string, n DeviceNode) {
+	kind := uint32(unix.S_IFCHR)
+	if n.Block {
+		kind = unix.S_IFBLK
+	}
+	at := func(call Call, args ...Arg) Step {
+		return Step{Call: call, Args: append([]Arg{Int(atFDCWD), Str(p)}, args...), Class: ClassNamespace, What: p}
+	}
+	make := at(CallMknod, Int(kind|n.Mode), Int(unix.Mkdev(n.Major, n.Minor)))
+	if c.spec.OnlyThese { // /dev/null may be there for the masks
+		make = tolerate(make, syscall.EEXIST)
+	}
+	c.add(make)
+	if n.UID != 0 || n.GID != 0 {
+		c.add(at(CallChown, Int(n.UID), Int(n.GID), Int(unix.AT_SYMLINK_NOFOLLOW)))
+	}
+	c.add(at(CallChmod, Int(n.Mode)))
 }
 
 // privateDirectories mounts the fresh /tmp, /var/tmp and /run.
@@ -268,6 +309,7 @@ func (c *compiler) kernelMasks() {
 	for _, p := range files {
 		c.add(tolerate(bindStep("/dev/null", p, false), syscall.ENOENT))
 	}
+	c.add(c.last...)
 }
 
 // selfBind puts a mount on path so that it can have attributes of its own. A

@@ -23,6 +23,7 @@ func (b *builder) finish() {
 	b.finishNetwork()
 	b.finishDirectories()
 	b.finishCapabilities()
+	b.checkDevices()
 	b.finishLog()
 	b.checkService()
 	b.checkHoles()

@@ -110,7 +110,7 @@ func securityKeys() []Key {
 	return append(keys,
 		key("protect_proc", choice("noaccess", "invisible", "ptraceable", "default"), "", `"default"`, "Which processes of others /proc shows.").note(`"invisible"; in profile host "default"`),
 		key("proc_subset", choice("all", "pid"), `"all"`, `"pid"`, "Whether /proc shows anything but processes."),
-		key("device_allow", deviceRules, "", `["/dev/fuse rw"]`, "Devices that may be used besides the pseudo devices."),
-		key("device_policy", choice("auto", "closed", "strict"), "", `"strict"`, "Which devices may be used without device_allow.").note(`"closed"; in profile host "auto"`),
+		key("device_allow", deviceRules, "", `["/dev/fuse rw"]`, "Devices, or classes of them, that may be used."),
+		key("device_policy", choice("auto", "closed", "strict"), "", `"strict"`, "Which devices may be used without device_allow: the pseudo devices, or none.").note(`"closed"; in profile host "auto"`),
 	)
 }

@@ -2,6 +2,9 @@ package unit
 
 import (
 	"fmt"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,6 +20,9 @@ func ParseDeviceAllow(s string) (DeviceRule, error) {
 		return DeviceRule{}, fmt.Errorf("device %q: write a device and its access, such as \"/dev/sda rw\"", s)
 	}
 	rule := DeviceRule{Path: words[0], Class: isDeviceClass(words[0])}
+	if _, err := path.Match(words[0], ""); err != nil {
+		return DeviceRule{}, fmt.Errorf("device %q: %w", words[0], err)
+	}
 	if !rule.Class {
 		if rule.Path, err = cleanAbsolute(words[0]); err != nil {
 			return DeviceRule{}, err
@@ -35,6 +41,22 @@ func ParseDeviceAllow(s string) (DeviceRule, error) {
 func isDeviceClass(s string) bool {
 	kind, name, found := strings.Cut(s, "-")
 	return found && name != "" && (kind == "char" || kind == "block")
+}
+
+// MatchesClass reports whether r is a class that a device of that kind ("char",
+// "block") is in: its driver's name or its major number matches the pattern.
+func (r *DeviceRule) MatchesClass(kind string, drivers []string, major uint32) bool {
+	own, pattern, _ := strings.Cut(r.Path, "-")
+	if !r.Class || own != kind {
+		return false
+	}
+	if pattern == "*" || pattern == strconv.Itoa(int(major)) {
+		return true
+	}
+	return slices.ContainsFunc(drivers, func(name string) bool {
+		match, err := path.Match(strings.ReplaceAll(pattern, "/", "\x00"), strings.ReplaceAll(name, "/", "\x00"))
+		return err == nil && match // a slash is a character like others (cpu/msr)
+	})
 }
 
 func (r *DeviceRule) setAccess(letters string) error {

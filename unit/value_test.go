@@ -216,3 +216,50 @@ func TestExpandSpecifiers(t *testing.T) {
 		{"%", nil}, {"%z", nil}, {"a%", nil}, {"%b", nil}, {"% ", nil},
 	})
 }
+
+func TestMatchesClass(t *testing.T) {
+	for _, c := range []struct {
+		rule, kind string
+		drivers    []string
+		major      uint32
+		want       bool
+	}{
+		{"char-input", "char", []string{"input"}, 13, true}, {"char-input", "block", []string{"input"}, 13, false},
+		{"char-in*", "char", []string{"input"}, 13, true}, {"char-tty", "char", []string{"ttyS"}, 4, false},
+		{"char-tty", "char", []string{"ttyS", "tty"}, 4, true}, {"char-cpu*", "char", []string{"cpu/msr"}, 202, true},
+		{"char-13", "char", nil, 13, true}, {"char-1", "char", nil, 13, false}, {"block-*", "block", nil, 7, true},
+		{"/dev/null", "char", []string{"mem"}, 1, false},
+	} {
+		r, err := ParseDeviceAllow(c.rule)
+		if got := r.MatchesClass(c.kind, c.drivers, c.major); err != nil || got != c.want {
+			t.Errorf("%s for %s %v %d: %v, %v", c.rule, c.kind, c.drivers, c.major, got, err)
+		}
+	}
+	if _, err := ParseDeviceAllow("char-[x"); err == nil {
+		t.Error("a bad pattern is accepted")
+	}
+}
+
+// Rules about devices that nothing would enforce are refused.
+func TestDeviceRulesAreEnforced(t *testing.T) {
+	const strict = "[security]\ndevice_policy = 'strict'\n"
+	for text, want := range map[string]string{
+		strict: "",
+		strict + "capability_bounding_set = '+CAP_MKNOD'\n[filesystem]\nprivate_devices = false\n":           "CAP_MKNOD",
+		strict + "capability_bounding_set = '+CAP_SYS_ADMIN'\n":                                              "CAP_SYS_ADMIN",
+		strict + "[filesystem]\nprivate_devices = false\n":                                                   "private_devices",
+		strict + "[filesystem]\nbind_paths = '/dev/sda:/dev/sda'\n":                                          "/dev/sda",
+		strict + "[filesystem]\nbind_paths = '/srv:/dev/shm/x'\n":                                            "",
+		"[security]\ndevice_allow = '/dev/sda r'\n":                                                          "CAP_DAC_OVERRIDE",
+		"[security]\ndevice_allow = '/dev/ptmx r'\n":                                                         "",
+		"[security]\ndevice_allow = '/dev/sda r'\ncapability_bounding_set = '~CAP_DAC_OVERRIDE'\n":           "",
+		"user = 'nobody'\n[security]\ndevice_allow = '/dev/sda r'\n":                                         "",
+		"user = 'nobody'\n[security]\ndevice_allow = '/dev/sda r'\nambient_capabilities = 'CAP_SYS_ADMIN'\n": "CAP_SYS_ADMIN",
+	} {
+		s, _ := loadFiles(t, map[string]string{"etc/a.toml": "[service]\nexec_start = '/bin/x'\n" + text})
+		_, err := s.Resolve("a")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}

@@ -38,6 +38,8 @@ var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallMkdir:        unix.SYS_MKDIRAT,
 	isolate.CallSymlink:      unix.SYS_SYMLINKAT,
 	isolate.CallChmod:        unix.SYS_FCHMODAT,
+	isolate.CallChown:        unix.SYS_FCHOWNAT,
+	isolate.CallUnlink:       unix.SYS_UNLINKAT,
 	isolate.CallChroot:       unix.SYS_CHROOT,
 	isolate.CallUnshare:      unix.SYS_UNSHARE,
 	isolate.CallSetns:        unix.SYS_SETNS,

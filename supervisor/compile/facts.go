@@ -16,6 +16,9 @@ type Facts struct {
 	Hosts       string   // /etc/hosts of the service's root; "" if it has none
 	RunTargets  []string // files below /run that links of the host lead to (/etc/resolv.conf)
 
+	// Devices has the machine's devices that device_allow could mean.
+	Devices []Device
+
 	// Missing has the targets of binds and the like that the service's root lacks.
 	Missing []MissingTarget
 

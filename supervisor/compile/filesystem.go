@@ -26,7 +26,7 @@ func (c *compiler) fileSystem(spec *isolate.Spec) error {
 		return err
 	}
 	c.resolveMissing(spec)
-	if spec.Devices, err = c.devices(); err != nil {
+	if err = c.devices(spec); err != nil {
 		return err
 	}
 	s := &c.unit.Security
@@ -171,33 +171,6 @@ func (c *compiler) owner(d *isolate.Directory, entry unit.Directory, key string)
 		d.GID = gid
 	}
 	return nil
-}
-
-// devices returns the nodes that device_allow adds to the private /dev.
-func (c *compiler) devices() ([]isolate.Device, error) {
-	s := &c.unit.Security
-	const key = "security.device_allow"
-	if s.DevicePolicy == "strict" {
-		return nil, c.fail("security.device_policy", isolate.ClassNamespace, "device_policy = \"strict\" is not supported yet; \"closed\" is")
-	}
-	if !c.unit.Filesystem.PrivateDevices {
-		if c.written("security.device_policy") && s.DevicePolicy != "auto" || c.written(key) && len(s.DeviceAllow) > 0 {
-			return nil, c.fail(key, isolate.ClassNamespace, "device_allow and device_policy need private_devices = true in [filesystem]")
-		}
-		return nil, nil
-	}
-	var list []isolate.Device
-	for _, rule := range s.DeviceAllow {
-		switch {
-		case rule.Path == "char-pts":
-			continue // every private /dev has its own
-		case rule.Class:
-			return nil, c.fail(key, isolate.ClassNamespace, "device_allow = %q: a class of devices is not supported yet; name the nodes", rule.Path)
-		case !slices.Contains(isolate.BaseDevices, rule.Path):
-			list = append(list, isolate.Device{Path: rule.Path, Write: rule.Write})
-		}
-	}
-	return list, nil
 }
 
 // files returns the small files that replace the machine's: /etc/hosts with the

@@ -20,8 +20,8 @@ import (
 const maxFactFile = 4 << 20
 
 // Gather reads the facts about u that stand in files, before each start: the
-// accounts of its root, its environment files, /etc/hosts, the links into /run
-// and the places to mount on that are missing. The rest of Facts is the caller's to fill in. Errors are *Error.
+// accounts of its root, its environment files, /etc/hosts, the links into
+// /run, the devices of device_allow and the places to mount on that are missing. The rest of Facts is the caller's to fill in. Errors are *Error.
 func Gather(u *unit.Unit) (Facts, error) { return new(Reader).Gather(u) }
 
 // Gather is the function Gather, with what r has read before and is unchanged.
@@ -44,6 +44,9 @@ func (r *Reader) Gather(u *unit.Unit) (Facts, error) {
 		return fail("", err)
 	}
 	f.Hosts = string(hosts)
+	if f.Devices, err = gatherDevices(u.Security.DeviceAllow); err != nil {
+		return fail("security.device_allow", err)
+	}
 	if f.Missing, err = missingTargets(u); err != nil {
 		return fail("filesystem.bind_paths", err)
 	}

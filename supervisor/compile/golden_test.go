@@ -59,6 +59,11 @@ func testFacts() Facts {
 		MachineName:  "machine",
 		Hosts:        "127.0.0.1 localhost\n",
 		RunTargets:   []string{"/run/systemd/resolve/stub-resolv.conf"},
+		Devices: []Device{{"/dev/null", []string{"mem"}, isolate.DeviceNode{Major: 1, Minor: 3, Mode: 0o666}},
+			{"/dev/tty1", []string{"tty"}, isolate.DeviceNode{Major: 4, Minor: 1, Mode: 0o620, GID: 5}},
+			{"/dev/ttyS0", []string{"ttyS"}, isolate.DeviceNode{Major: 4, Minor: 64, Mode: 0o660, GID: 20}},
+			{"/dev/loop0", []string{"loop"}, isolate.DeviceNode{Block: true, Major: 7, Mode: 0o660, GID: 6}},
+			{"/dev/loop1", []string{"loop"}, isolate.DeviceNode{Block: true, Major: 7, Minor: 1, Mode: 0o660, GID: 6}}},
 		NotifySocket: "/run/nsinit/units/u/notify",
 		LogSocket:    "/run/nsinit/units/u/log",
 	}
