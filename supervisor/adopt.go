@@ -313,6 +313,7 @@ func (m *Manager) observe(g *generation) machine.Observed {
 	if g.named != 0 {
 		m.watchNamed(g)
 	}
+	m.tellMain(g)
 	return o
 }
 

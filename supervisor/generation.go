@@ -336,6 +336,7 @@ func (m *Manager) programStarted(g *generation, r *reaper.Record, i int) {
 		g.program = nil // no step is left that could fail, and it is large
 	}
 	if c.kind == machine.KindStart {
+		m.tellMain(g)
 		m.handle(machine.MainStarted{Ref: g.ref(), Index: c.index, PID: pid})
 		return
 	}

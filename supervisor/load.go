@@ -40,6 +40,7 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 	if err != nil {
 		m.problem(err)
 	}
+	m.pump.ForwardTo(config.SyslogSocket, config.JournalSocket)
 	m.loadedAt = time.Now()
 	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Lax: m.cfg.Lax})
 	extra := m.defs

@@ -134,6 +134,7 @@ func (m *Manager) nameMain(g *generation, inside int) int {
 	if _, err := unix.Pwrite(g.record, b, reaper.NamedOffset); err != nil {
 		m.problem(fmt.Errorf("%s: cannot name main process %d to the reaper: %w", g.unit, inside, err))
 	}
+	m.tellMain(g)
 	m.watchNamed(g)
 	return pid
 }

@@ -50,17 +50,35 @@ func (m *Manager) service(name string) *service {
 
 // openLog takes the unit's log in use; it stays so until the unit is at rest.
 func (m *Manager) openLog(s *service, adopted bool) {
-	if s.log != nil {
-		return
-	}
 	cfg := logs.Config{Unit: s.name, Dir: filepath.Join(m.cfg.LogDir, s.name), StagingDir: filepath.Join(m.cfg.unitDir(s.name), "log"),
 		Adopted: adopted, LevelMax: logs.Debug}
 	if s.def != nil {
 		l := s.def.Log
 		cfg.MaxSize, cfg.MaxFiles, cfg.Compress = int64(l.MaxSize), l.MaxFiles, l.Compress
 		cfg.RateInterval, cfg.RateBurst, cfg.LevelMax = l.LogRateLimitIntervalSec, l.LogRateLimitBurst, logs.Priority(l.LogLevelMax)
+		cfg.Forward, cfg.Identifier = forwardOf(l.Forward), l.SyslogIdentifier
+	}
+	if s.log != nil {
+		if !adopted { // in use since an earlier start, whose file may have said something else
+			s.log.Configure(cfg)
+		}
+		return
 	}
 	s.log = m.pump.Add(cfg)
+}
+
+func forwardOf(names []string) (set logs.Forward) {
+	for _, name := range names {
+		set |= map[string]logs.Forward{"syslog": logs.ToSyslog, "journal": logs.ToJournal}[name]
+	}
+	return set
+}
+
+// tellMain lets the unit's log know whose lines it holds.
+func (m *Manager) tellMain(g *generation) {
+	if s := m.services[g.unit]; s != nil && s.log != nil {
+		s.log.Main(g.mainPID)
+	}
 }
 
 // notice writes a line of the manager's own into the unit's log.

@@ -9,11 +9,13 @@ import (
 // do not say otherwise.
 type InstanceConfig struct {
 	DefaultNetwork string // mode of profile daemon: private or host
+	SyslogSocket   string // where [log] forward = "syslog" leads; "" is /dev/log
+	JournalSocket  string // "journal"; "" is /run/systemd/journal/socket
 	defaults       settings
 }
 
 // LoadConfig reads nsinit.toml. A file that is not there is an empty one. It
-// has default_network, and tables [defaults.service], [defaults.unit],
+// has default_network, syslog_socket, journal_socket, and tables [defaults.service], [defaults.unit],
 // [defaults.resources] and [defaults.log] with keys of units.
 func LoadConfig(path string) (InstanceConfig, error) {
 	data, err := os.ReadFile(path)
@@ -47,12 +49,16 @@ func parseConfig(path, src string) (InstanceConfig, List) {
 		switch n.key {
 		case "default_network":
 			errs = append(errs, c.readNetwork(doc, n)...)
+		case "syslog_socket":
+			errs = append(errs, readSocket(&c.SyslogSocket, doc, n)...)
+		case "journal_socket":
+			errs = append(errs, readSocket(&c.JournalSocket, doc, n)...)
 		case "defaults":
 			errs = append(errs, c.readDefaults(doc, n)...)
 		default:
 			e := doc.atKey(n)
 			e.Msg = fmt.Sprintf("unknown key %s", printable(n.key))
-			if near := nearest(n.key, []string{"default_network", "defaults"}); near != "" {
+			if near := nearest(n.key, []string{"default_network", "syslog_socket", "journal_socket", "defaults"}); near != "" {
 				e.Hint = "did you mean " + near + "?"
 			}
 			errs = append(errs, e)
@@ -72,6 +78,21 @@ func (c *InstanceConfig) readNetwork(doc *document, n *node) List {
 	if v == any("veth") || v == any("macvlan") || v == any("vlan") {
 		e.Msg = fmt.Sprintf("default_network = %s is not supported yet", tomlText(v))
 	}
+	return List{e}
+}
+
+// readSocket reads the path of a Unix socket (unix(7): at most 107 bytes).
+func readSocket(to *string, doc *document, n *node) List {
+	v := doc.values[n.key]
+	p, ok := v.(string)
+	if ok && len(p) <= 107 {
+		if clean, err := cleanAbsolute(p); err == nil {
+			*to = clean
+			return nil
+		}
+	}
+	e := doc.atValue(n)
+	e.Key, e.Msg = n.key, fmt.Sprintf("%s = %s: an absolute path of at most 107 bytes", n.key, tomlText(v))
 	return List{e}
 }
 

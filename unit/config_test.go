@@ -60,3 +60,15 @@ func TestConfigErrors(t *testing.T) {
 		t.Errorf("no file: %+v %v", config, err)
 	}
 }
+
+func TestConfigSockets(t *testing.T) {
+	c, err := LoadConfig(writeConfig(t, "syslog_socket = '/run/x/log'\njournal_socket = '/run//x/journal'\n[defaults.log]\nforward = 'syslog'\n"))
+	if err != nil || c.SyslogSocket != "/run/x/log" || c.JournalSocket != "/run/x/journal" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, bad := range []string{"syslog_socket = 'log'\n", "journal_socket = 1\n", "syslog_socket = '/" + strings.Repeat("x", 107) + "'\n", "syslog_sock = '/x'\n"} {
+		if _, err := LoadConfig(writeConfig(t, bad)); err == nil || !strings.Contains(err.Error(), "nsinit.toml:1:") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

@@ -13,8 +13,11 @@ type batch struct {
 	out     []byte
 	next    cursor
 	records int
-	taken   int // of Log.pending
-	limit   int // bytes after which the batch is full
+	taken   int       // of Log.pending
+	sends   []message // for the machine's logs, once this is in the unit's
+	log     *Log
+	alone   bool // what is put in now goes nowhere else
+	limit   int  // bytes after which the batch is full
 	wall    time.Time
 	now     time.Duration
 }
@@ -23,7 +26,7 @@ type batch struct {
 // nothing of the Log but what is remembered to save work. An empty batch means that
 // nothing is to be written now.
 func (l *Log) frame(now time.Duration) batch {
-	b := batch{out: l.pump.batch[:0], next: l.cur, wall: time.Now(), now: now, limit: batchLimit(l.cfg.MaxSize)}
+	b := batch{log: l, out: l.pump.batch[:0], next: l.cur, wall: time.Now(), now: now, limit: batchLimit(l.cfg.MaxSize)}
 	for _, r := range l.pending {
 		if b.full() {
 			break
@@ -86,6 +89,7 @@ func (b *batch) put(r *Record) {
 	r.Seq = b.next.seq
 	b.out = appendLine(b.out, r, b.next.pos)
 	b.records++
+	b.log.forward(b, r)
 	b.next.saved, b.next.skipped = b.next.pos, 0
 }
 
@@ -107,6 +111,7 @@ func (l *Log) tellDropped(b *batch) {
 		b.notice(Warning, "log: dropped %d notices or syslog messages: the log could not be written", n-b.next.refused)
 		b.next.refused = n
 	}
+	l.tellUnsent(b)
 	if l.draining || b.next.limit.ended(b.now, l.cfg.RateInterval) || b.next.skipped >= skipMax {
 		l.tellLimited(b)
 	}

@@ -38,6 +38,9 @@ type unitState struct {
 	deadline time.Duration // next thing to do without being woken, on the Pump's clock; 0: none
 	retryAt  time.Duration // no attempt to write before this
 	counts   Status
+
+	main   int             // process ID that forwarded records name
+	unsent [targets]uint64 // records that were not forwarded
 }
 
 // cursor is all that framing changes. A batch is framed on a copy, which takes the
@@ -51,6 +54,9 @@ type cursor struct {
 	told    [staged]uint64 // how much of stage.lost the log tells of
 	refused uint64         // how much of Log.refused the log tells of
 	limited uint64         // lines dropped by the rate limit, told of or not
+
+	unsentTold [targets]uint64 // how much of Log.unsent the log tells of
+	unsentAt   [targets]time.Duration
 }
 
 func newLog(p *Pump, cfg Config) *Log {

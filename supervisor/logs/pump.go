@@ -33,6 +33,9 @@ type Config struct {
 	// set it (Debug keeps everything). The manager's own notices are always kept.
 	LevelMax Priority
 
+	Forward    Forward // the machine's logs that records go to as well, once they are in this one
+	Identifier string  // the name that they go by there; "" is Unit
+
 	// StagingMax is how many bytes per stream wait in the staging file while the log
 	// cannot be written; beyond that output is dropped and counted. 0: 4 MiB.
 	StagingMax int64
@@ -54,6 +57,7 @@ type Status struct {
 	DroppedLines uint64 // by the rate limit, by this manager
 	DroppedBytes uint64 // because the staging file was full
 	DroppedOther uint64 // notices and datagrams for which there was no room
+	NotForwarded uint64 // records that the machine's logs did not take
 }
 
 // Pump moves and frames the output of all units on one goroutine, the one that
@@ -66,9 +70,10 @@ type Pump struct {
 	timer   int // timerfd, armed only while a Log has a deadline
 	armed   time.Duration
 	devNull int
-	scratch []byte   // bytes read from staging, shared by all units
-	batch   []byte   // encoded records, shared by all units
-	packing []string // directories whose finished files wait to be compressed
+	scratch []byte          // bytes read from staging, shared by all units
+	batch   []byte          // encoded records, shared by all units
+	targets [targets]target // the machine's logs
+	packing []string        // directories whose finished files wait to be compressed
 }
 
 // NewPump makes a Pump without units.
@@ -78,6 +83,9 @@ func NewPump() (*Pump, error) {
 		return nil, fmt.Errorf("cannot make log pump: %w", err)
 	}
 	p := &Pump{poller: poller, logs: make(map[*Log]struct{}), timer: -1, devNull: -1}
+	for i, path := range []string{SyslogSocket, JournalSocket} {
+		p.targets[i] = target{pump: p, path: path, fd: -1}
+	}
 	if err := p.open(); err != nil {
 		p.release()
 		return nil, fmt.Errorf("cannot make log pump: %w", err)
@@ -116,6 +124,9 @@ func (p *Pump) Close() {
 func (p *Pump) post(fn func()) bool { return p.poller.Post(fn) }
 
 func (p *Pump) release() {
+	for i := range p.targets {
+		p.targets[i].close()
+	}
 	p.poller.Close()
 	for _, fd := range []int{p.timer, p.devNull} {
 		if fd >= 0 {

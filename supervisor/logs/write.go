@@ -118,6 +118,9 @@ func (l *Log) commit(b *batch) {
 	if len(l.pending) == 0 {
 		l.pending = nil
 	}
+	if len(b.sends) > 0 {
+		l.pump.send(b.sends)
+	}
 	for i := range l.stages {
 		l.stages[i].punch(l.cur.saved.off[i])
 	}
@@ -129,6 +132,9 @@ func (l *Log) publish() {
 	st.Seq, st.DroppedLines = l.cur.seq, l.cur.limited
 	for i := range l.stages {
 		st.DroppedBytes += l.stages[i].lost
+	}
+	for _, n := range l.unsent {
+		st.NotForwarded += n
 	}
 	if *l.status.Load() != st {
 		l.status.Store(&st)
@@ -177,6 +183,9 @@ func (p *Pump) onTimer(uint32) {
 		default:
 			p.arm(l.deadline)
 		}
+	}
+	for i := range p.targets {
+		p.targets[i].retry(now)
 	}
 }
 

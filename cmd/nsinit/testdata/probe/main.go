@@ -19,6 +19,7 @@
 //	probe get URL                print what URL answers
 //	probe listen PATH            say "hello" to who connects to that Unix socket
 //	probe dial PATH              print what it says
+//	probe datagrams PATH         print what is sent to that Unix socket
 //	probe passed                 print what was passed by sd_listen_fds(3), then as run
 //	probe where                  print host name, pid and namespaces, then as run
 //	probe descriptors            print what is open, then as run
@@ -49,7 +50,7 @@ func main() {
 		"run": func([]string) error { return wait() }, "exit": exit, "signal": endBySignal, "stubborn": stubborn,
 		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
 		"escape": escape, "zombies": zombies, "orphans": orphans,
-		"lines": lines, "seq": sequence, "http": serve, "get": get, "listen": listen, "dial": dial, "passed": passed,
+		"lines": lines, "seq": sequence, "http": serve, "get": get, "listen": listen, "dial": dial, "datagrams": datagrams, "passed": passed,
 		"where": where, "descriptors": descriptors,
 		"attack": attack, "sigspam": sigspam, "overwrite": overwrite, "hold": hold,
 	}

@@ -42,3 +42,25 @@ func dial(args []string) error {
 	_, err = io.Copy(os.Stdout, c)
 	return err
 }
+
+// datagrams prints what is sent to a Unix socket, quoted.
+func datagrams(args []string) error {
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: args[0], Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	go func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				return
+			}
+			fmt.Printf("%q\n", buf[:n])
+		}
+	}()
+	if err := tell("READY=1"); err != nil {
+		return err
+	}
+	return wait()
+}
