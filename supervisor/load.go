@@ -42,7 +42,8 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 	}
 	m.pump.ForwardTo(config.SyslogSocket, config.JournalSocket)
 	m.loadedAt = time.Now()
-	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Lax: m.cfg.Lax})
+	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Presets: unit.PresetPath(m.cfg.Instance),
+		Vendor: unit.VendorPath(m.cfg.Instance), Lax: m.cfg.Lax})
 	extra := m.defs
 	m.defs = map[string]*unit.Unit{}
 	clear(m.configs)

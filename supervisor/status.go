@@ -58,6 +58,9 @@ func (s *sight) loadState(st *control.UnitStatus) {
 	if s.enabled != "bad" {
 		st.Enabled = s.enabled
 	}
+	if s.unit != nil {
+		st.Preset = s.unit.Preset
+	}
 	if len(s.problems) > 0 {
 		st.LoadError = s.problems.Error()
 	}

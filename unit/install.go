@@ -12,6 +12,26 @@ import (
 // disableFile is the drop-in that takes [install] of a file out of force.
 const disableFile = "50-disable.toml"
 
+// enableFile is the drop-in that puts [install] in force against a preset.
+const enableFile = "50-enable.toml"
+
+// heldBack reports whether only a preset keeps the unit from being enabled.
+func (u *Unit) heldBack() bool { return len(u.offered.WantedBy)+len(u.offered.RequiredBy) > 0 }
+
+// installText is a drop-in that says the same as in does.
+func installText(in Install) string {
+	text := "[install]\n"
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"wanted_by", in.WantedBy}, {"required_by", in.RequiredBy}} {
+		if len(list.names) > 0 {
+			text += list.key + " = ['', '" + strings.Join(list.names, "', '") + "']\n"
+		}
+	}
+	return text
+}
+
 // Enabled says whether a unit starts with another one: "enabled", "disabled",
 // "static" (nothing in [install], it starts as a dependency or by hand),
 // "masked" or "bad".
@@ -27,7 +47,7 @@ func (s *Set) Enabled(name string) string {
 		return pick(s.wanted(name), "enabled", "disabled")
 	case u != nil && len(u.Install.WantedBy)+len(u.Install.RequiredBy) > 0:
 		return "enabled"
-	case s.files.dropIns[name][disableFile] != "":
+	case s.files.dropIns[name][disableFile] != "", u != nil && u.heldBack():
 		return "disabled"
 	}
 	return "static"
@@ -107,12 +127,19 @@ func (s *Set) enableUnit(dir, name string) ([]string, error) {
 	written := s.files.dropIns[name][disableFile]
 	path := filepath.Join(dir, name+".toml.d", disableFile)
 	switch {
+	case written == "" && u.heldBack():
+		path = filepath.Join(dir, name+".toml.d", enableFile)
+		return []string{path}, writeDropIn(path, installText(u.offered))
 	case written == "" && len(u.Install.WantedBy)+len(u.Install.RequiredBy)+len(u.Install.Alias) > 0:
 		return nil, nil // in force already
 	case written == "":
 		return nil, fmt.Errorf("%s has nothing to enable: no wanted_by or required_by in [install] of %s", name, u.Path)
 	case filepath.Clean(written) == path:
-		return []string{path}, removeDropIn(path)
+		err := removeDropIn(path)
+		if err == nil && u.Preset == "disabled" {
+			err = fmt.Errorf("%s is removed, and now %s keeps %s disabled: enable it once more", path, u.PresetAt.File, name)
+		}
+		return []string{path}, err
 	case linkTarget(written) == os.DevNull:
 		return nil, nil
 	}
@@ -130,6 +157,10 @@ func (s *Set) disableUnit(dir, name string) ([]string, error) {
 	u := s.units[name]
 	if len(u.Install.WantedBy)+len(u.Install.RequiredBy) == 0 {
 		return nil, nil
+	}
+	// Enable wrote it against a preset, which holds again without it.
+	if path := filepath.Join(dir, name+".toml.d", enableFile); s.files.dropIns[name][enableFile] == path && u.Preset == "disabled" {
+		return []string{path}, removeDropIn(path)
 	}
 	text := "[install]\nwanted_by = []\n"
 	if len(u.Install.RequiredBy) > 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"sort"
 	"strings"
 )
@@ -12,6 +13,8 @@ import (
 type Options struct {
 	Config  InstanceConfig
 	Machine *SpecifierContext // what specifiers know of the machine; nil reads it
+	Presets []string          // directories of preset files, see PresetPath
+	Vendor  []string          // directories of units that presets are for, see VendorPath
 	Lax     bool              // accept files that others than root can write
 }
 
@@ -22,6 +25,7 @@ type Set struct {
 	machine   SpecifierContext
 	users     userTable
 	files     *files
+	presets   presetRules
 	units     map[string]*Unit
 	drafts    map[string]*builder // of units that had errors or are to be linked
 	aliases   map[string]string
@@ -48,6 +52,9 @@ func loadDrafts(dirs []string, options Options) *Set {
 	s.options.Config = options.Config.withDefaults()
 	s.machine = s.machineContext()
 	s.problems = s.files.bad
+	var bad map[string]List
+	s.presets, bad = readPresets(options.Presets)
+	maps.Copy(s.problems, bad)
 	for _, t := range builtinTargets() {
 		if !s.files.known(t.name) {
 			s.addBuiltin(t)
@@ -234,6 +241,7 @@ func (s *Set) load(name string) *Unit {
 	b.mergeFile(path, s.files)
 	b.mergeFiles(s.files.dropInsOf(name), s.files)
 	u, errs := b.build()
+	s.applyPreset(u)
 	return s.keep(b, u, errs)
 }
 

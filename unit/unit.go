@@ -33,6 +33,9 @@ type Unit struct {
 	Aliases  []string // other names: [install] alias and the built-in ones
 	Profile  string   // the profile in force: strict, daemon or host
 
+	Preset   string   // what a preset file says of it: "enabled", "disabled" or ""
+	PresetAt Position // and where
+
 	Warnings    List     // what is odd but was accepted
 	Relaxations []string // distance from profile strict, one phrase each
 
@@ -79,6 +82,7 @@ type Unit struct {
 
 	target  bool
 	origins map[string][]Position
+	offered Install // what a preset keeps out of force
 }
 
 // IsTarget reports whether u is a named group: a unit without [service].

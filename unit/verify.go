@@ -14,6 +14,7 @@ type Report struct {
 	Errors   List
 	Warnings List
 	Relaxes  []string // distance from profile strict
+	Preset   string   // `disabled by /etc/nsinit/preset.d/50-site.preset:3`, "" without one
 }
 
 // Verify checks unit files and drop-ins as if they stood in front of the
@@ -91,6 +92,9 @@ func (s *Set) report(path, name string) Report {
 	sortErrors(r.Errors)
 	sortErrors(r.Warnings)
 	r.Relaxes = u.Relaxations
+	if u.Preset != "" {
+		r.Preset = fmt.Sprintf("%s by %s:%d", u.Preset, u.PresetAt.File, u.PresetAt.Line)
+	}
 	return r
 }
 

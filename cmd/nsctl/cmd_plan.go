@@ -104,7 +104,7 @@ func (a *app) planHere(name string, dirs []string) (control.Plan, error) {
 // that files of others than root are looked at too.
 func (a *app) unitOptions() (unit.Options, error) {
 	config, err := unit.LoadConfig(filepath.Join("/etc", a.instance, "nsinit.toml"))
-	return unit.Options{Config: config, Lax: true}, err
+	return unit.Options{Config: config, Presets: unit.PresetPath(a.instance), Vendor: unit.VendorPath(a.instance), Lax: true}, err
 }
 
 // renderPlan prints the steps, with who makes them at the first of each.

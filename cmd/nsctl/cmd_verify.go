@@ -65,6 +65,9 @@ func renderReports(w io.Writer, v view, reports []unit.Report, quiet bool) {
 		for _, e := range r.Warnings {
 			renderUnitError(w, v, e)
 		}
+		if r.Preset != "" {
+			fmt.Fprintf(w, "%s: preset: %s\n", clean(r.File), clean(r.Preset))
+		}
 		if len(r.Relaxes) > 0 {
 			fmt.Fprintf(w, "%s: relaxes: %s\n", clean(r.File), clean(strings.Join(r.Relaxes, " · ")))
 		}
@@ -117,6 +120,7 @@ type reportJSON struct {
 	Errors   []errorJSON `json:"errors"`
 	Warnings []errorJSON `json:"warnings"`
 	Relaxes  []string    `json:"relaxes"`
+	Preset   string      `json:"preset,omitempty"`
 }
 
 type errorJSON struct {
@@ -131,7 +135,7 @@ type errorJSON struct {
 func reportsJSON(reports []unit.Report) []reportJSON {
 	out := make([]reportJSON, len(reports))
 	for i, r := range reports {
-		out[i] = reportJSON{r.File, errorsJSON(r.Errors), errorsJSON(r.Warnings), append([]string{}, r.Relaxes...)}
+		out[i] = reportJSON{r.File, errorsJSON(r.Errors), errorsJSON(r.Warnings), append([]string{}, r.Relaxes...), r.Preset}
 	}
 	return out
 }

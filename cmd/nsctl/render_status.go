@@ -91,7 +91,7 @@ func renderStatus(w io.Writer, v view, st control.UnitStatus, logs []control.Log
 }
 
 func (s statusText) file(st control.UnitStatus) {
-	extra := nonEmpty(st.Enabled, prefixed("profile ", st.Profile))
+	extra := nonEmpty(st.Enabled, prefixed("preset: ", st.Preset), prefixed("profile ", st.Profile))
 	switch st.LoadState {
 	case "loaded":
 		s.line("Loaded", orElse(st.Path, "built in")+parenthesised(extra, "; "))

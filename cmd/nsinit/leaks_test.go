@@ -53,7 +53,7 @@ func (in *instance) left() (list []string) {
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		list = append(list, fmt.Sprintf("process %d %s", pid, strings.TrimSpace(string(comm))))
 	}
-	for _, pattern := range []string{"/run/%s*", "/run/netns/%s*", "/etc/%s", "/var/log/%s", "/tmp/%s*", "/var/tmp/%s*", "/dev/shm/%s*"} {
+	for _, pattern := range []string{"/run/%s*", "/run/netns/%s*", "/etc/%s", "/usr/local/lib/%s", "/var/log/%s", "/tmp/%s*", "/var/tmp/%s*", "/dev/shm/%s*"} {
 		files, _ := filepath.Glob(fmt.Sprintf(pattern, in.name))
 		for _, f := range files {
 			list = append(list, "file "+f)

@@ -22,6 +22,8 @@ type UnitStatus struct {
 	ChangedUsec int64 `json:"changed_usec,omitempty"`
 	// Enabled is "enabled", "disabled", "static" (nothing would want it) or "masked".
 	Enabled string `json:"enabled,omitempty"`
+	// Preset is what a preset file says of a package's unit: "enabled" or "disabled".
+	Preset string `json:"preset,omitempty"`
 	// Profile is "strict", "daemon" or "host".
 	Profile string `json:"profile,omitempty"`
 
