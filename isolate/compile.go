@@ -46,7 +46,7 @@ func CompileJoin(j JoinSpec, h Host) (*Program, error) {
 	if missing := j.Namespaces &^ h.Namespaces; missing != 0 {
 		return nil, fmt.Errorf("%s: cannot join: this kernel has no %s namespace", j.Unit, missing.Names()[0])
 	}
-	c := &compiler{host: h, made: map[string]bool{}}
+	c := &compiler{host: h, join: true, made: map[string]bool{}}
 	c.spec = Spec{Unit: j.Unit}
 	if j.OwnCgroup {
 		c.spec.Namespaces = Cgroup
@@ -90,6 +90,7 @@ type compiler struct {
 	spec Spec
 	host Host
 	prog *Program
+	join bool            // a command for a service that runs
 	late []Step          // what must wait until everything below a directory is made
 	last []Step          // what must wait for the masks
 	made map[string]bool // directories whose content is this start's own (true) or bound from elsewhere (false)

@@ -14,7 +14,7 @@ import (
 // user, capabilities and no_new_privs are last, then only the working
 // directory, which is entered with the user's own rights.
 func (c *compiler) exec(e Exec, first bool) ExecProgram {
-	x := &execCompiler{e: e, host: c.host}
+	x := &execCompiler{e: e, host: c.host, join: c.join}
 	x.session()
 	x.stdio()
 	x.cgroup(c.spec, first)
@@ -33,6 +33,7 @@ func (c *compiler) exec(e Exec, first bool) ExecProgram {
 
 type execCompiler struct {
 	e     Exec
+	join  bool // into a service that runs
 	host  Host
 	steps []Step
 }
@@ -107,6 +108,11 @@ func (x *execCompiler) passed() {
 // the file system of that namespace once per start.
 func (x *execCompiler) cgroup(s Spec, first bool) {
 	own := s.Namespaces.Has(Cgroup)
+	if own && x.join {
+		// Main's, if it lives still; the reaper has none to join.
+		x.add(Step{Call: CallSetns, Args: []Arg{FD(DescMain), Int(unix.CLONE_NEWCGROUP)}, Class: ClassCgroup, What: "into main's [cgroup]",
+			Tolerate: [2]syscall.Errno{syscall.ESRCH}, SkipDone: 1, If: Need{Desc: DescMain}})
+	}
 	if own {
 		x.add(Step{Call: CallUnshare, Args: []Arg{Int(unix.CLONE_NEWCGROUP)}, Class: ClassCgroup, What: "[cgroup]"})
 	}

@@ -79,6 +79,7 @@ const (
 	DescStdout   Desc = "stdout"
 	DescStderr   Desc = "stderr"
 	DescTarget   Desc = "target" // the pidfd of the reaper that a join enters
+	DescMain     Desc = "main"   // the pidfd of the service's main process, where it lives
 )
 
 // MaxPassed is how many descriptors a program can be passed besides its

@@ -43,7 +43,7 @@ func (b backend) Exec(ctx context.Context, req control.ExecRequest) (control.Exe
 	if err != nil {
 		return nil, execError(d.unit.Name, req.Argv[0], err)
 	}
-	proc, err := b.m.launcher.Join(program, launch.JoinFiles{Reaper: d.reaper, Cgroup: d.cgroup,
+	proc, err := b.m.launcher.Join(program, launch.JoinFiles{Reaper: d.reaper, Main: d.main, Cgroup: d.cgroup,
 		Stdin: std.child[0], Stdout: std.child[1], Stderr: std.child[2]})
 	std.closeChild()
 	if err != nil {
@@ -61,6 +61,7 @@ type door struct {
 	mainPID   int // as seen inside
 	reaperPID int
 	reaper    int // its pidfd
+	main      int // main's pidfd, 0 if it does not live
 	cgroup    int // the directory of the payload's cgroup
 	root      int // the service's root directory, O_PATH
 
@@ -71,7 +72,7 @@ type door struct {
 func (d *door) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, fd := range []*int{&d.reaper, &d.cgroup, &d.root} {
+	for _, fd := range []*int{&d.reaper, &d.main, &d.cgroup, &d.root} {
 		if *fd != 0 {
 			unix.Close(*fd)
 			*fd = 0
@@ -132,6 +133,11 @@ func (m *Manager) fillDoor(d *door, name string) error {
 	var err error
 	if d.reaper, err = dupOwn(g.reaper.PIDFD); err != nil {
 		return err
+	}
+	if m.mainLives(g) {
+		if d.main, err = dupOwn(g.main); err != nil {
+			return err
+		}
 	}
 	d.cgroup, err = dupOwn(g.cgroup.MainFD())
 	return err

@@ -90,6 +90,9 @@ func (m *Manager) prepareHook(g *generation, e machine.RunHook) (*joining, error
 		return n
 	}
 	j.files.Reaper, j.files.Cgroup = dup(g.reaper.PIDFD), dup(g.cgroup.MainFD())
+	if m.mainLives(g) {
+		j.files.Main = dup(g.main)
+	}
 	for stream, fd := range map[logs.Stream]*int{logs.Stdout: &j.files.Stdout, logs.Stderr: &j.files.Stderr} {
 		w, e := m.keptPipe(g, stream)
 		if e != nil {
@@ -105,6 +108,9 @@ func (m *Manager) prepareHook(g *generation, e machine.RunHook) (*joining, error
 	}
 	return j, nil
 }
+
+// mainLives reports whether main runs, and its pidfd is here.
+func (m *Manager) mainLives(g *generation) bool { return g.main != 0 && m.services[g.unit].snap.MainAlive }
 
 // hookFacts tells a command of the service: MAINPID, and how it ended.
 func (m *Manager) hookFacts(g *generation) compile.Hook {

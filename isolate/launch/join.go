@@ -15,6 +15,7 @@ import (
 // JoinFiles are the descriptors of a command inside a running service; 0 is none.
 type JoinFiles struct {
 	Reaper                int // its pidfd, for setns(2)
+	Main                  int // the pidfd of the main process, whose cgroup namespace is joined; without one the command makes its own
 	Cgroup                int // the directory of the payload's cgroup
 	Stdin, Stdout, Stderr int
 }
@@ -31,7 +32,10 @@ func (l *Launcher) Join(p *isolate.Program, f JoinFiles) (*Process, error) {
 	results := os.NewFile(uintptr(pipe[0]), "join")
 	defer results.Close()
 	named := stdioFiles(map[isolate.Desc]opened{isolate.DescTarget: {fd: f.Reaper}}, f.Stdin, f.Stdout, f.Stderr)
-	from := present(map[int]int{joinFD: pipe[1], slotStdin: f.Stdin, slotStdout: f.Stdout, slotStderr: f.Stderr, slotCgroup: f.Cgroup})
+	if f.Main != 0 {
+		named[isolate.DescMain] = opened{fd: slotPassed}
+	}
+	from := present(map[int]int{joinFD: pipe[1], slotPassed: f.Main, slotStdin: f.Stdin, slotStdout: f.Stdout, slotStderr: f.Stderr, slotCgroup: f.Cgroup})
 	joiner, err := l.clone(p, named, from, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD, 0, roleJoiner, func(*image) {})
 	unix.Close(pipe[1])
 	if err != nil {
