@@ -21,7 +21,7 @@ import (
 
 // firstOwn is the lowest number that a descriptor for a child may have: those
 // below are the child's (launch reserves them).
-const firstOwn = 32
+const firstOwn = 64
 
 // Exec runs a command in the namespaces, cgroup, user and environment of a
 // unit whose reaper lives; main may have ended.

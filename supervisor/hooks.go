@@ -81,7 +81,7 @@ func (m *Manager) prepareHook(g *generation, e machine.RunHook) (*joining, error
 		return nil, err
 	}
 	dup := func(fd int) int {
-		n, e := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 32)
+		n, e := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstOwn)
 		if e != nil {
 			err = errors.Join(err, e)
 			return 0
@@ -110,7 +110,9 @@ func (m *Manager) prepareHook(g *generation, e machine.RunHook) (*joining, error
 }
 
 // mainLives reports whether main runs, and its pidfd is here.
-func (m *Manager) mainLives(g *generation) bool { return g.main != 0 && m.services[g.unit].snap.MainAlive }
+func (m *Manager) mainLives(g *generation) bool {
+	return g.main != 0 && m.services[g.unit].snap.MainAlive
+}
 
 // hookFacts tells a command of the service: MAINPID, and how it ended.
 func (m *Manager) hookFacts(g *generation) compile.Hook {

@@ -307,8 +307,6 @@ type Log struct {
 	MaxFiles                int
 	Compress                bool
 	Forward                 []string // syslog, journal
-	Files                   []string // written by the service itself, absolute
-	ReopenSignal            syscall.Signal
 }
 
 // Install is the [install] table.
