@@ -179,7 +179,7 @@ func TestEveryNamespaceOnAndOff(t *testing.T) {
 	for ns, name := range names {
 		for _, set := range []isolate.Namespaces{allNamespaces &^ ns, ns} {
 			t.Run(fmt.Sprint(set.Names()), func(t *testing.T) {
-				s := see(t, unprotected(strict("look"), set))
+				s := see(t, unprotected(strict("namespaces"), set))
 				for n, file := range names {
 					if own := s.Namespaces[file] != host[file]; own != set.Has(n) {
 						t.Errorf("%s: own is %v", file, own)

@@ -23,6 +23,8 @@ func probe(args []string) int {
 	switch args[0] {
 	case "look":
 		look()
+	case "namespaces": // which is all that is looked at where the tree may be the host's
+		json.NewEncoder(os.Stdout).Encode(sight{Namespaces: ownNamespaces()})
 	case "hold":
 		fmt.Println("ready")
 		wait()
