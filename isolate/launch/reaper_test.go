@@ -124,6 +124,7 @@ func TestReaperHoldsOnlyItsOwn(t *testing.T) {
 	if got := s.line(); got != "ready" {
 		t.Fatal(got)
 	}
+	awaitRest(t, s.proc.PID)
 	pid := strconv.Itoa(s.proc.PID)
 	fds := links("/proc/" + pid + "/fd")
 	var got []string

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -301,3 +303,21 @@ func without(words ...string) func(*isolate.Program) {
 }
 
 func itoa(n int) string { return fmt.Sprint(n) }
+
+// awaitRest waits until a reaper or a keeper has done all that it has to, and is
+// in the call that it waits in (proc_pid_syscall(5)). Nothing else tells.
+func awaitRest(t *testing.T, pid int) {
+	t.Helper()
+	var call string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call, _, _ = strings.Cut(string(b), " ")
+		if n, err := strconv.Atoi(call); err == nil && (n == unix.SYS_RT_SIGTIMEDWAIT || n == unix.SYS_PPOLL) {
+			return
+		}
+	}
+	t.Fatalf("process %d is never at rest: system call %q", pid, call)
+}
