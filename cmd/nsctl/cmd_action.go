@@ -30,7 +30,7 @@ func actionCmd(a *app, verb, short string) *cobra.Command {
 	req := control.ActRequest{Verb: verb}
 	var now bool
 	cmd := &cobra.Command{
-		Use: verb + " UNIT...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeUnits,
+		Use: verb + " UNIT...", Short: short, Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			units, err := a.expand(cmd.Context(), args)
 			if err != nil || len(units) == 0 {
@@ -100,7 +100,7 @@ func (a *app) progress(p control.Progress, all bool) int {
 func killCmd(a *app) *cobra.Command {
 	var signal, whom string
 	cmd := &cobra.Command{
-		Use: "kill UNIT...", Short: "Send a signal to processes of units", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeUnits,
+		Use: "kill UNIT...", Short: "Send a signal to processes of units", Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := signalNumber(signal)
 			if err != nil {

@@ -13,7 +13,7 @@ import (
 func catCmd(a *app) *cobra.Command {
 	var resolved bool
 	cmd := &cobra.Command{
-		Use: "cat UNIT...", Short: "Print a unit's files", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeUnits,
+		Use: "cat UNIT...", Short: "Print a unit's files", Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.page()
 			return a.each(args, func(unit string) error {
@@ -69,7 +69,7 @@ func disableCmd(a *app) *cobra.Command {
 func changeCmd(a *app, verb, short string, call func(context.Context, control.EnableRequest) (control.EnableReply, error)) *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{
-		Use: verb + " UNIT...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeUnits,
+		Use: verb + " UNIT...", Short: short, Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := call(cmd.Context(), control.EnableRequest{Units: args, Now: now})
 			if err != nil {

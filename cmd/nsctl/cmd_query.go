@@ -37,7 +37,7 @@ func isEnabledCmd(a *app) *cobra.Command {
 
 func questionCmd(a *app, q question) *cobra.Command {
 	return &cobra.Command{
-		Use: q.use, Short: q.short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeUnits,
+		Use: q.use, Short: q.short, Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			words := make([]string, len(args))
 			for i, unit := range args {

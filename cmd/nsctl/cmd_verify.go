@@ -15,7 +15,7 @@ import (
 func verifyCmd(a *app) *cobra.Command {
 	var dirs []string
 	cmd := &cobra.Command{
-		Use: "verify FILE...", Short: "Check unit files, and say how they relax the isolation", Args: cobra.MinimumNArgs(1),
+		Use: "verify FILE...", Short: "Check unit files, and say how they relax the isolation", Args: someFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			options, err := a.unitOptions()
 			if err != nil {

@@ -261,7 +261,7 @@ func TestCommands(t *testing.T) {
 		{"start nginx db", 1, "nginx: started", "[emerg] open()"},
 		{"start nope", 4, "", "nope: cannot find"},
 		{"restart nginx.service", 0, "nginx: restarted in 41 ms", ""},
-		{"start", 1, "", "requires at least 1 arg"},
+		{"start", 1, "", "cannot start: no unit is named (nsctl start UNIT...)"},
 		{"is-active nginx", 0, "active", ""},
 		{"is-active -q nginx", 0, "", ""},
 		{"is-active db", 3, "failed", ""},
@@ -300,7 +300,11 @@ func TestCommands(t *testing.T) {
 		{"exec nginx absent", 127, "", "cannot run absent"},
 		{"exec nginx /etc", 126, "", "permission denied"},
 		{"exec --nope nginx x", 125, "", "unknown flag"},
-		{"explode", 1, "", "unknown command"},
+		{"explode", 1, "", "cannot explode: there is no such command (nsctl help"},
+		{"strat nginx", 1, "", "did you mean start?"},
+		{"strat --now nginx", 1, "", "did you mean start?"},
+		{"start --nwo nginx", 1, "", "unknown flag: --nwo (nsctl start --help"},
+		{"--version", 0, "nsctl " + version, ""},
 		{"__complete start cr", 0, "cron\tRegular background jobs\n:4\n", "Completion ended"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

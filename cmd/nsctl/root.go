@@ -13,7 +13,8 @@ func newRoot(a *app) *cobra.Command {
 		Short:         "Show and steer the units of nsinit",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Version:       version,
+		Args:          noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if failed {
 				states = append(states, "failed")
@@ -33,6 +34,9 @@ func newRoot(a *app) *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only errors")
 	f.BoolP("full", "l", false, "accepted for habit's sake")
 	f.MarkHidden("full")
+	root.SetVersionTemplate("nsctl {{.Version}}\n")
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(noSuchFlag)
 	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "do", Title: "Do:"},
 		&cobra.Group{ID: "files", Title: "Unit files:"})
 	add := func(group string, cmds ...*cobra.Command) {
