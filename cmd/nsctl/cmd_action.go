@@ -28,7 +28,6 @@ func actionCmds(a *app) []*cobra.Command {
 
 func actionCmd(a *app, verb, short string) *cobra.Command {
 	req := control.ActRequest{Verb: verb}
-	var now bool
 	cmd := &cobra.Command{
 		Use: verb + " UNIT...", Short: short, Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,7 +47,7 @@ func actionCmd(a *app, verb, short string) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&req.NoBlock, "no-block", false, "do not wait until it is done")
 	f.BoolVar(&req.Wait, "wait", false, "show the progress; with start, wait until the units have ended")
-	f.BoolVar(&now, "now", false, "accepted for habit's sake")
+	f.Bool("now", false, "accepted for habit's sake")
 	if verb == control.VerbStop {
 		f.BoolVar(&req.KeepTriggers, "keep-triggers", false, "leave sockets, timers and paths armed")
 	}
@@ -82,6 +81,7 @@ func (a *app) act(ctx context.Context, req control.ActRequest) error {
 
 // progress prints one line of the stream, and gives the exit code of it.
 func (a *app) progress(p control.Progress, all bool) int {
+	a.warnChanged(p)
 	if p.Error != nil {
 		e := *p.Error
 		e.Unit = orElse(e.Unit, p.Unit)
@@ -97,6 +97,15 @@ func (a *app) progress(p control.Progress, all bool) int {
 	return 0
 }
 
+// warnChanged tells that a verb has used the definition of an older file.
+func (a *app) warnChanged(p control.Progress) {
+	if p.Verb == control.VerbStop || !p.Done || p.Status == nil || p.Status.ChangedUsec == 0 {
+		return
+	}
+	fmt.Fprintf(a.err, "%s: warning: its file changed on disk, and what is in force is the old one\n"+
+		"  nsctl daemon-reload, then nsctl restart %[1]s\n", clean(p.Unit))
+}
+
 func killCmd(a *app) *cobra.Command {
 	var signal, whom string
 	cmd := &cobra.Command{
@@ -106,7 +115,7 @@ func killCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.each(args, func(unit string) error {
+			return a.each(cmd.Context(), args, func(unit string) error {
 				st, err := a.api().Kill(cmd.Context(), control.KillRequest{Unit: unit, Signal: n, Whom: whom})
 				if err == nil && a.json {
 					return a.printJSON(st)
@@ -123,8 +132,12 @@ func killCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// each does f for every unit, reports failures, and goes on.
-func (a *app) each(units []string, f func(unit string) error) error {
+// each does f for every unit, globs expanded, reports failures, and goes on.
+func (a *app) each(ctx context.Context, args []string, f func(unit string) error) error {
+	units, err := a.expand(ctx, args)
+	if err != nil {
+		return err
+	}
 	worst := 0
 	for _, u := range units {
 		if err := f(u); err != nil {
@@ -137,6 +150,12 @@ func (a *app) each(units []string, f func(unit string) error) error {
 func resetFailedCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "reset-failed [UNIT...]", Short: "Forget failures and start limits", ValidArgsFunction: a.completeUnits,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.api().ResetFailed(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			units, err := a.expand(cmd.Context(), args)
+			if err != nil || len(args) > 0 && len(units) == 0 { // no unit would mean all
+				return err
+			}
+			return a.api().ResetFailed(cmd.Context(), units)
+		},
 	}
 }

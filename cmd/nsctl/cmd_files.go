@@ -16,11 +16,16 @@ func catCmd(a *app) *cobra.Command {
 		Use: "cat UNIT...", Short: "Print a unit's files", Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.page()
-			return a.each(args, func(unit string) error {
+			first := true
+			return a.each(cmd.Context(), args, func(unit string) error {
 				text, err := a.api().Cat(cmd.Context(), unit)
 				if err != nil {
 					return err
 				}
+				if !first && !a.json {
+					fmt.Fprintln(a.out)
+				}
+				first = false
 				return a.cat(text, resolved)
 			})
 		},

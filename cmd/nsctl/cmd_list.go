@@ -11,7 +11,8 @@ import (
 
 func listUnitsCmd(a *app) *cobra.Command {
 	var q control.ListQuery
-	var failed, noLegend, all bool
+	var failed, noLegend, all, plain bool
+	var types []string
 	cmd := &cobra.Command{
 		Use: "list-units [PATTERN...]", Aliases: []string{"list"}, Short: "List units", ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -23,6 +24,9 @@ func listUnitsCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(types) > 0 {
+				list = slices.DeleteFunc(list, func(e control.UnitListEntry) bool { return !slices.Contains(types, e.Kind) })
+			}
 			if a.json {
 				return a.printJSON(list)
 			}
@@ -31,6 +35,7 @@ func listUnitsCmd(a *app) *cobra.Command {
 			}
 			v := a.view()
 			a.page()
+			v.Plain = plain
 			renderList(a.out, v, list, !noLegend)
 			if !noLegend {
 				fmt.Fprintf(a.out, "\n%s\n", plural(len(list), "unit", "units"))
@@ -41,6 +46,8 @@ func listUnitsCmd(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&q.States, "state", nil, "only units in these states")
 	f.BoolVar(&failed, "failed", false, "only failed units")
+	f.StringSliceVarP(&types, "type", "t", nil, "only service or only target")
+	f.BoolVar(&plain, "plain", false, "print no dots")
 	f.BoolVar(&noLegend, "no-legend", false, "print no heading and no count")
 	f.BoolVarP(&all, "all", "a", false, "the built-in targets too")
 	return cmd

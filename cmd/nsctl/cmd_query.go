@@ -39,6 +39,10 @@ func questionCmd(a *app, q question) *cobra.Command {
 	return &cobra.Command{
 		Use: q.use, Short: q.short, Args: someUnits, ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := a.expand(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
 			words := make([]string, len(args))
 			for i, unit := range args {
 				st, err := a.api().Status(cmd.Context(), unit)

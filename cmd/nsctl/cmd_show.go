@@ -22,7 +22,7 @@ func showCmd(a *app) *cobra.Command {
 				}
 				return a.show(m, properties, value)
 			}
-			return a.each(args, func(unit string) error {
+			return a.each(cmd.Context(), args, func(unit string) error {
 				st, err := a.api().Status(cmd.Context(), unit)
 				if err != nil {
 					return err

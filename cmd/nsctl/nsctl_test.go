@@ -81,6 +81,8 @@ func (m *manager) Act(_ context.Context, req control.ActRequest) iter.Seq2[contr
 				f := failed()
 				p.Error = &control.Error{Code: control.CodeFailed, Message: "cannot start: " + f.Failure.Text}
 				p.Status = &f
+			case "cron":
+				p.Status = &control.UnitStatus{Name: u, ChangedUsec: 1}
 			case "nope":
 				p.Error = noUnit(u).(*control.Error)
 			}
@@ -253,12 +255,16 @@ func TestCommands(t *testing.T) {
 		{"status --failed", 0, "× nginx", ""},
 		{"list-units", 0, "3 units", ""},
 		{"list-units --no-legend --state activating", 0, "↻ db", ""},
+		{"list-units --type=service", 0, "3 units", ""},
+		{"list-units -t socket", 0, "0 units", ""},
 		{"list-unit-files", 0, "/u/nginx.toml", ""},
 		{"start nginx", 0, "nginx: started in 41 ms", ""},
 		{"start -q nginx", 0, "", ""},
 		{"start --wait nginx", 0, "nginx: waiting for something", ""},
 		{"start --now nginx", 0, "started", ""},
 		{"start nginx db", 1, "nginx: started", "[emerg] open()"},
+		{"start cron", 0, "started", "cron: warning: its file changed on disk"},
+		{"stop cron", 0, "stop", ""},
 		{"start nope", 4, "", "nope: cannot find"},
 		{"restart nginx.service", 0, "nginx: restarted in 41 ms", ""},
 		{"start", 1, "", "cannot start: no unit is named (nsctl start UNIT...)"},
@@ -271,12 +277,16 @@ func TestCommands(t *testing.T) {
 		{"is-failed nginx", 1, "active", ""},
 		{"is-enabled nginx", 0, "enabled", ""},
 		{"is-enabled db", 1, "disabled", ""},
+		{"is-active ngin*", 0, "active", ""},
+		{"kill -s HUP zz*", 0, "", ""},
+		{"show -p main_pid --value n*", 0, "8127\n", ""},
 		{"show -p main_pid --value nginx", 0, "8127\n", ""},
 		{"show -p main_pid,network.mode nginx", 0, "main_pid=8127\nnetwork.mode=veth\n", ""},
 		{"show -p MainPID nginx", 1, "", "no such field"},
 		{"show nope", 4, "", "cannot find"},
 		{"show -p status_text nginx", 0, `status_text=ready\x1b[2J`, ""},
 		{"cat nginx", 0, "# /u/a.toml\n[service]\n\n# /u/b.toml\n[unit]\n", ""},
+		{"cat nginx db", 0, "[unit]\n\n# /u/a.toml\n", ""},
 		{"cat --resolved nginx", 0, "all = 1\n", ""},
 		{"plan nginx", 0, "nginx: 1 step", ""},
 		{"daemon-reload", 0, "3 units · changed, restart to apply: nginx", "x.toml:1:1: bad"},
@@ -296,6 +306,7 @@ func TestCommands(t *testing.T) {
 		{"logs --since soon", 1, "", "as a time"},
 		{"events", 0, `nginx state active (running) main pid 7: up\x1b[1m`, ""},
 		{"version", 0, "nsinit 1, instance t, protocol 1", ""},
+		{"exec -it nginx", 125, "", "a unit and a command"},
 		{"exec nginx", 125, "", "a unit and a command"},
 		{"exec nginx absent", 127, "", "cannot run absent"},
 		{"exec nginx /etc", 126, "", "permission denied"},
@@ -323,6 +334,13 @@ func TestCommands(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestPlain(t *testing.T) {
+	c := newCtl(t, control.RoleAdmin)
+	if _, out, _ := c.run("list-units", "--plain", "nginx"); !strings.HasPrefix(out, "UNIT ") || !strings.Contains(out, "\nnginx ") {
+		t.Errorf("%q", out)
 	}
 }
 

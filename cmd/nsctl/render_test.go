@@ -121,12 +121,12 @@ func checkOutput(t *testing.T, s string, width int) {
 
 func testList() []control.UnitListEntry {
 	return []control.UnitListEntry{
-		{Name: "cron", LoadState: "loaded", ActiveState: "active", SubState: "running", StateSinceUsec: before(76 * time.Hour), MainPID: 531, MemoryCurrent: 1153433, Tasks: 1, Network: "host", Description: "Regular background jobs"},
-		{Name: "db", LoadState: "loaded", ActiveState: "activating", SubState: "start", StateSinceUsec: before(4 * time.Second), MainPID: 9120, MemoryCurrent: 19293798, Tasks: 3, Network: "10.80.0.3", Description: "PostgreSQL", Note: "PostgreSQL: health: tcp 5432 refused"},
-		{Name: "nginx", LoadState: "loaded", ActiveState: "failed", SubState: "failed", StateSinceUsec: before(12 * time.Minute), Network: "10.80.0.2", Note: "see: nsctl status nginx"},
-		{Name: "postgresql@15-main", LoadState: "loaded", ActiveState: "active", SubState: "running", StateSinceUsec: before(76 * time.Hour), MainPID: 603, MemoryCurrent: 50541363, Tasks: 8, Network: "host", Description: "PostgreSQL Cluster 15-main"},
-		{Name: "ssh", LoadState: "loaded", ActiveState: "inactive", SubState: "listening", StateSinceUsec: before(76 * time.Hour), Network: "host tcp/22", Description: "OpenBSD Secure Shell server"},
-		{Name: "redis", LoadState: "bad-file", ActiveState: "inactive", SubState: "dead", Note: "/etc/nsinit/units/redis.toml:7:1 unknown key"},
+		{Name: "cron", Kind: "service", LoadState: "loaded", ActiveState: "active", SubState: "running", StateSinceUsec: before(76 * time.Hour), MainPID: 531, MemoryCurrent: 1153433, Tasks: 1, Network: "host", Description: "Regular background jobs"},
+		{Name: "db", Kind: "service", LoadState: "loaded", ActiveState: "activating", SubState: "start", StateSinceUsec: before(4 * time.Second), MainPID: 9120, MemoryCurrent: 19293798, Tasks: 3, Network: "10.80.0.3", Description: "PostgreSQL", Note: "PostgreSQL: health: tcp 5432 refused"},
+		{Name: "nginx", Kind: "service", LoadState: "loaded", ActiveState: "failed", SubState: "failed", StateSinceUsec: before(12 * time.Minute), Network: "10.80.0.2", Note: "see: nsctl status nginx"},
+		{Name: "postgresql@15-main", Kind: "service", LoadState: "loaded", ActiveState: "active", SubState: "running", StateSinceUsec: before(76 * time.Hour), MainPID: 603, MemoryCurrent: 50541363, Tasks: 8, Network: "host", Description: "PostgreSQL Cluster 15-main"},
+		{Name: "ssh", Kind: "service", LoadState: "loaded", ActiveState: "inactive", SubState: "listening", StateSinceUsec: before(76 * time.Hour), Network: "host tcp/22", Description: "OpenBSD Secure Shell server"},
+		{Name: "redis", Kind: "service", LoadState: "bad-file", ActiveState: "inactive", SubState: "dead", Note: "/etc/nsinit/units/redis.toml:7:1 unknown key"},
 	}
 }
 

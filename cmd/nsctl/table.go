@@ -85,7 +85,7 @@ func (t *table) print(w io.Writer, v view, heading bool) {
 		for i, c := range t.columns {
 			names[i] = c.name
 		}
-		io.WriteString(w, v.paint(bold, t.line(row{cells: names}, widths, shown, last))+"\n")
+		io.WriteString(w, v.paint(bold, strings.TrimPrefix(t.line(row{cells: names}, widths, shown, last), v.noMark()))+"\n")
 	}
 	for _, r := range t.rows {
 		line := t.line(r, widths, shown, last)
@@ -93,8 +93,20 @@ func (t *table) print(w io.Writer, v view, heading bool) {
 		if mark == "" {
 			mark = " "
 		}
+		if v.Plain {
+			io.WriteString(w, line[2:]+"\n")
+			continue
+		}
 		io.WriteString(w, v.paint(r.colour, mark)+line[1:]+"\n")
 	}
+}
+
+// noMark is the room of the marks, if there are none.
+func (v view) noMark() string {
+	if v.Plain {
+		return "  "
+	}
+	return ""
 }
 
 // line is a row without its mark: a space stands for it.

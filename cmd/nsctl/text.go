@@ -12,6 +12,7 @@ type view struct {
 	Width    int
 	Colour   bool
 	Terminal bool
+	Plain    bool // tables have no column of dots
 	Now      time.Time
 	Local    *time.Location
 }
