@@ -86,10 +86,10 @@ func (a *app) view() view {
 
 // printJSON prints v, indented on a terminal.
 func (a *app) printJSON(v any) error {
-	data, err := json.Marshal(v)
-	if err == nil && a.onTerminal() {
-		data, err = json.MarshalIndent(v, "", "  ")
+	if a.onTerminal() {
+		return printPretty(a.out, v)
 	}
+	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("cannot encode: %w", err)
 	}
@@ -97,9 +97,21 @@ func (a *app) printJSON(v any) error {
 	return err
 }
 
-// page sends what follows through a pager, if there is a terminal and nobody
-// objects. A pager that cannot be started is none.
-func (a *app) page() {
+func printPretty(w io.Writer, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode: %w", err)
+	}
+	_, err = fmt.Fprintln(w, escapeJSON(string(data)))
+	return err
+}
+
+func (a *app) page() { a.pageFrom(false) }
+
+// pageFrom sends what follows through a pager, if there is a terminal and nobody
+// objects; atEnd shows the end of it first. A pager that cannot be started is
+// none.
+func (a *app) pageFrom(atEnd bool) {
 	if a.noPager || a.json || !a.onTerminal() || a.pager != nil {
 		return
 	}
@@ -109,7 +121,11 @@ func (a *app) page() {
 	}
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdout, cmd.Stderr = a.stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "LESS=FRSXMK", "LESSSECURE=1")
+	less := "LESS=FRSXMK"
+	if atEnd {
+		less += " +G"
+	}
+	cmd.Env = append(os.Environ(), less, "LESSSECURE=1")
 	pipe, err := cmd.StdinPipe()
 	if err != nil || cmd.Start() != nil {
 		return

@@ -20,9 +20,10 @@ type logFlags struct {
 	lines          string
 	since, until   string
 	grep, priority string
-	output         string
-	end, catalog   bool
+	output, boot   string
+	end, noTail    bool
 	reverse, utc   bool
+	caseSensitive  bool
 }
 
 func logsCmd(a *app) *cobra.Command {
@@ -38,14 +39,23 @@ func logsCmd(a *app) *cobra.Command {
 	f.StringArrayVarP(&lf.units, "unit", "u", nil, "a unit; several are merged by time")
 	f.BoolVarP(&lf.follow, "follow", "f", false, "go on with what comes")
 	f.StringVarP(&lf.lines, "lines", "n", "", "how many, or all (default: all; 10 with -f)")
+	f.BoolVar(&lf.noTail, "no-tail", false, "all of them, also with -f")
+	f.StringVarP(&lf.boot, "boot", "b", "", "since the instance was started first after the boot")
+	f.Lookup("boot").NoOptDefVal = "0"
 	f.StringVarP(&lf.since, "since", "S", "", "from then on (2026-11-23 16:02, 16:02, yesterday, -1h, \"5 min ago\", @1700000000)")
 	f.StringVarP(&lf.until, "until", "U", "", "up to then")
-	f.StringVarP(&lf.grep, "grep", "g", "", "only lines that match this regular expression")
+	f.StringVarP(&lf.grep, "grep", "g", "", "only lines that match this regular expression; without a capital in it, capitals do not matter")
+	f.BoolVar(&lf.caseSensitive, "case-sensitive", false, "they do")
 	f.StringVarP(&lf.priority, "priority", "p", "", "up to this level (err, warning, 0 to 7)")
-	f.StringVarP(&lf.output, "output", "o", "short", "short, short-iso, short-precise, json or cat")
+	f.StringVarP(&lf.output, "output", "o", "short", outputForms)
 	f.BoolVarP(&lf.end, "pager-end", "e", false, "only the last 1000")
 	f.BoolVarP(&lf.reverse, "reverse", "r", false, "newest first")
-	f.BoolVarP(&lf.catalog, "catalog", "x", false, "accepted for habit's sake")
+	f.BoolP("catalog", "x", false, "accepted for habit's sake")
+	f.BoolP("all", "a", false, "accepted for habit's sake")
+	f.Bool("no-hostname", false, "accepted for habit's sake")
+	for _, name := range []string{"catalog", "all", "no-hostname"} {
+		f.MarkHidden(name)
+	}
 	f.BoolVar(&lf.utc, "utc", false, "times in UTC")
 	return cmd
 }
@@ -60,25 +70,27 @@ func (a *app) logs(ctx context.Context, lf logFlags) error {
 	if err != nil {
 		return err
 	}
-	if q.Units, err = a.expand(ctx, lf.units); err != nil {
+	if asks, err := a.askFirst(ctx, lf, &q); err != nil || !asks {
 		return err
 	}
-	if len(lf.units) > 0 && len(q.Units) == 0 { // a glob that matches nothing; no unit would mean all
-		return nil
-	}
 	if !lf.follow {
-		a.page()
+		a.pageFrom(lf.end)
 	}
 	var all []control.LogRecord
+	none := true
 	for rec, err := range a.api().Logs(ctx, q) {
 		if err != nil {
 			return err
 		}
+		none = false
 		if lf.reverse && !lf.follow {
 			all = append(all, rec)
 		} else if write(a.out, rec) != nil {
 			return nil // the pager was left
 		}
+	}
+	if none && !a.json && !a.quiet && strings.HasPrefix(lf.output, "short") {
+		fmt.Fprintln(a.out, "-- No entries --")
 	}
 	for _, rec := range slices.Backward(all) {
 		if write(a.out, rec) != nil {
@@ -88,23 +100,50 @@ func (a *app) logs(ctx context.Context, lf logFlags) error {
 	return nil
 }
 
+// askFirst fills in what only the manager knows: the names of globs, and when the
+// boot was. It tells whether there is anything to ask for then: no unit, and no
+// number of lines, would mean all.
+func (a *app) askFirst(ctx context.Context, lf logFlags, q *control.LogQuery) (asks bool, err error) {
+	if q.Units, err = a.expand(ctx, lf.units); err != nil {
+		return false, err
+	}
+	if lf.boot != "" {
+		m, err := a.api().Manager(ctx)
+		if err != nil {
+			return false, err
+		}
+		q.SinceUsec = max(q.SinceUsec, m.BootUsec)
+	}
+	return (len(lf.units) == 0 || len(q.Units) > 0) && (lf.follow || lf.lines != "0"), nil
+}
+
 func (lf logFlags) query(v view) (control.LogQuery, error) {
 	q := control.LogQuery{Follow: lf.follow, Grep: lf.grep}
 	var err error
+	if lf.boot != "" && lf.boot != "0" {
+		return q, fmt.Errorf("cannot take -b %q: only this boot is told from others (-S and -U take times)", lf.boot)
+	}
+	if strings.ToLower(lf.grep) == lf.grep && lf.grep != "" && !lf.caseSensitive {
+		q.Grep = "(?i)" + lf.grep
+	}
 	switch {
-	case lf.lines == "all":
+	case lf.lines == "all", lf.noTail && lf.lines == "":
+	case lf.lines == "0":
+		q.SinceUsec = v.Now.UnixMicro()
 	case lf.lines != "":
 		if q.Last, err = strconv.Atoi(lf.lines); err != nil || q.Last < 1 {
-			return q, fmt.Errorf("cannot take -n %q: a number from 1, or all", lf.lines)
+			return q, fmt.Errorf("cannot take -n %q: a number, or all", lf.lines)
 		}
 	case lf.follow:
 		q.Last = 10
 	case lf.end:
 		q.Last = 1000
 	}
-	if q.SinceUsec, err = parseTime(lf.since, v); err != nil {
+	since, err := parseTime(lf.since, v)
+	if err != nil {
 		return q, err
 	}
+	q.SinceUsec = max(q.SinceUsec, since)
 	if q.UntilUsec, err = parseTime(lf.until, v); err != nil {
 		return q, err
 	}
@@ -137,18 +176,28 @@ func priorityColour(p int) string {
 	return ""
 }
 
+// outputForms are what -o takes.
+const outputForms = "short, short-full, short-iso, short-precise, json, json-pretty or cat"
+
+// layouts are the forms of -o that are a line, by how they write the time.
+func layouts() map[string]string {
+	return map[string]string{"short": "Jan 02 15:04:05", "short-full": "Mon 2006-01-02 15:04:05 MST",
+		"short-iso": "2006-01-02T15:04:05-07:00", "short-precise": "Jan 02 15:04:05.000000"}
+}
+
 // logWriter gives what prints one record.
 func (a *app) logWriter(lf logFlags, v view) (func(io.Writer, control.LogRecord) error, error) {
 	if lf.utc {
 		v.Local = v.Now.UTC().Location()
 	}
-	layouts := map[string]string{"short": "Jan 02 15:04:05", "short-iso": "2006-01-02T15:04:05-07:00", "short-precise": "Jan 02 15:04:05.000000"}
 	if a.json {
 		lf.output = "json"
 	}
 	switch lf.output {
 	case "json":
 		return func(_ io.Writer, r control.LogRecord) error { return a.printLine(r) }, nil
+	case "json-pretty":
+		return func(w io.Writer, r control.LogRecord) error { return printPretty(w, r) }, nil
 	case "cat":
 		text := func(s string) string { return s }
 		if v.Terminal { // elsewhere the bytes are wanted as they are
@@ -159,9 +208,9 @@ func (a *app) logWriter(lf logFlags, v view) (func(io.Writer, control.LogRecord)
 			return err
 		}, nil
 	}
-	layout, ok := layouts[lf.output]
+	layout, ok := layouts()[lf.output]
 	if !ok {
-		return nil, fmt.Errorf("cannot take -o %q: short, short-iso, short-precise, json or cat", lf.output)
+		return nil, fmt.Errorf("cannot take -o %q: %s", lf.output, outputForms)
 	}
 	return func(w io.Writer, r control.LogRecord) error {
 		_, err := fmt.Fprintln(w, logLine(v, layout, r))

@@ -28,7 +28,7 @@ type manager struct {
 }
 
 func (m *manager) Manager(context.Context) (control.ManagerStatus, error) {
-	return control.ManagerStatus{Instance: "t", State: "running", PID: 1, Counts: map[string]int{"active": 1}}, nil
+	return control.ManagerStatus{Instance: "t", State: "running", PID: 1, BootUsec: 77, Counts: map[string]int{"active": 1}}, nil
 }
 
 func (m *manager) List(_ context.Context, q control.ListQuery) ([]control.UnitListEntry, error) {
@@ -127,6 +127,9 @@ func (m *manager) Dependencies(_ context.Context, q control.DependencyQuery) (co
 func (m *manager) Logs(_ context.Context, q control.LogQuery) iter.Seq2[control.LogRecord, error] {
 	m.logs = append(m.logs, q)
 	return func(yield func(control.LogRecord, error) bool) {
+		if slices.Equal(q.Units, []string{"nothing"}) {
+			return
+		}
 		for _, r := range testLogs() {
 			if !yield(r, nil) {
 				return
@@ -302,7 +305,15 @@ func TestCommands(t *testing.T) {
 		{"logs nginx -o cat", 0, "yesterday\nbad \x1b[31m", ""},
 		{"logs nginx -o xml", 1, "", "-o \"xml\""},
 		{"logs nginx -p loud", 1, "", "-p \"loud\""},
-		{"logs -n 0", 1, "", "-n \"0\""},
+		{"logs -n 0", 0, "", ""},
+		{"logs -n -1", 1, "", "-n \"-1\""},
+		{"logs -b=-1", 1, "", "only this boot"},
+		{"logs -u nothing", 0, "-- No entries --\n", ""},
+		{"logs -q -u nothing", 0, "", ""},
+		{"logs -u nothing -o cat", 0, "", ""},
+		{"logs nginx -o json-pretty", 0, "{\n  \"unit\": \"nginx\"", ""},
+		{"logs nginx -o short-full", 0, "Sun 2026-11-22 15:23:30 UTC nginx: yesterday", ""},
+		{"logs -aexu nginx --no-hostname", 0, "nginx: yesterday", ""},
 		{"logs --since soon", 1, "", "as a time"},
 		{"events", 0, `nginx state active (running) main pid 7: up\x1b[1m`, ""},
 		{"version", 0, "nsinit 1, instance t, protocol 1", ""},
@@ -355,10 +366,18 @@ func TestRequests(t *testing.T) {
 		t.Errorf("%+v", k)
 	}
 	c.run("logs", "-f", "-u", "nginx", "db", "--grep", "x+", "-p", "err", "--since", "-1h")
-	if q := c.b.logs[0]; !q.Follow || q.Last != 10 || q.Grep != "x+" || q.MaxPriority != "3" || q.SinceUsec != before(3600e9) || !slices.Equal(q.Units, []string{"nginx", "db"}) {
+	if q := c.b.logs[0]; !q.Follow || q.Last != 10 || q.Grep != "(?i)x+" || q.MaxPriority != "3" || q.SinceUsec != before(3600e9) || !slices.Equal(q.Units, []string{"nginx", "db"}) {
 		t.Errorf("%+v", q)
 	}
-	if c.run("logs", "zz*"); len(c.b.logs) != 1 {
+	c.run("logs", "-f", "-n", "0", "-g", "Xy")
+	if q := c.b.logs[1]; q.Last != 0 || q.SinceUsec != before(0) || q.Grep != "Xy" {
+		t.Errorf("%+v", q)
+	}
+	c.run("logs", "-f", "--no-tail", "-bg", "xy", "--case-sensitive")
+	if q := c.b.logs[2]; q.Last != 0 || q.SinceUsec != 77 || q.Grep != "xy" {
+		t.Errorf("%+v", q)
+	}
+	if c.run("logs", "zz*"); len(c.b.logs) != 3 {
 		t.Error("a glob without a match asked for all logs")
 	}
 }
