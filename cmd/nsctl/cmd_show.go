@@ -10,11 +10,12 @@ import (
 )
 
 func showCmd(a *app) *cobra.Command {
-	var properties []string
+	var properties, values []string
 	var value bool
 	cmd := &cobra.Command{
 		Use: "show [UNIT...]", Short: "Print the fields of a unit's status, or of the manager's", ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			properties, value = append(properties, values...), value || len(values) > 0
 			if len(args) == 0 {
 				m, err := a.api().Manager(cmd.Context())
 				if err != nil {
@@ -22,16 +23,22 @@ func showCmd(a *app) *cobra.Command {
 				}
 				return a.show(m, properties, value)
 			}
+			first := true
 			return a.each(cmd.Context(), args, func(unit string) error {
 				st, err := a.api().Status(cmd.Context(), unit)
 				if err != nil {
 					return err
 				}
+				if !first && !a.json {
+					fmt.Fprintln(a.out)
+				}
+				first = false
 				return a.show(st, properties, value)
 			})
 		},
 	}
-	cmd.Flags().StringSliceVarP(&properties, "property", "p", nil, "only these fields, with dots for fields inside (network.mode)")
+	cmd.Flags().StringSliceVarP(&properties, "property", "p", nil, "only these fields, with dots for fields inside (network.mode); systemd's names do too")
+	cmd.Flags().StringSliceVarP(&values, "value-of", "P", nil, "-p and --value in one")
 	cmd.Flags().BoolVar(&value, "value", false, "print values without names")
 	return cmd
 }
@@ -80,10 +87,16 @@ func fieldNames(v any) []string {
 	return names
 }
 
-// field finds a field by its JSON name; dots lead into structures.
+// systemdNames are systemd's properties whose names here are others. The rest
+// differ in their writing alone (MainPID, main_pid).
+var systemdNames = map[string]string{"Id": "name", "Names": "name", "FragmentPath": "path", "DropInPaths": "drop_ins",
+	"UnitFileState": "enabled", "NeedDaemonReload": "changed_on_disk", "NRestarts": "restarts", "TasksCurrent": "tasks",
+	"ExecMainPID": "main_pid", "ExecMainCode": "last_exit.code", "ExecMainStatus": "last_exit.status"}
+
+// field finds a field by its JSON name, or systemd's; dots lead into structures.
 func field(v any, path string) (any, error) {
 	rv := reflect.ValueOf(v)
-	for name := range strings.SplitSeq(path, ".") {
+	for name := range strings.SplitSeq(orElse(systemdNames[path], path), ".") {
 		for rv.Kind() == reflect.Pointer {
 			if rv.IsNil() {
 				return "", nil
@@ -95,7 +108,7 @@ func field(v any, path string) (any, error) {
 		}
 		i := -1
 		for j, n := range fieldNames(rv.Interface()) {
-			if n == name {
+			if n == name || flat(n) == flat(name) {
 				i = j
 			}
 		}
