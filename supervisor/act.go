@@ -219,7 +219,7 @@ func (a *action) finish(t *task, r answer) bool {
 	case machine.JobDoneOK:
 		p.Text = doneText(a.req.Verb, t.before, r.s.snap, time.Duration(r.at-t.began))
 		if a.req.Verb == control.VerbStop {
-			p.Text += leftText(st, r.s.def())
+			p.Text += failedText(t.before, st) + leftText(st, r.s.def())
 		}
 	case machine.JobSkipped:
 		p.Text = "skipped: " + orElse(r.done.Reason.Text, explainResult(r.s.snap))

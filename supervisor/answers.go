@@ -54,6 +54,14 @@ func mainText(before, after machine.Snapshot) string {
 	return fmt.Sprintf(", main pid %d", after.MainPID)
 }
 
+// failedText tells how a unit failed that has come down by being stopped.
+func failedText(before machine.Snapshot, st control.UnitStatus) string {
+	if before.State.Down() || st.ActiveState != "failed" || st.Failure == nil {
+		return ""
+	}
+	return ", and has failed: " + st.Failure.Text
+}
+
 // leftText tells of processes that a stop left alone.
 func leftText(st control.UnitStatus, u *unit.Unit) string {
 	var b strings.Builder

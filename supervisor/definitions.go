@@ -49,11 +49,10 @@ func (m *Manager) reloadResult() control.ReloadResult {
 			}
 		}
 	}
-	for _, p := range problems { // a list of several errors is one string
+	slices.Sort(problems)
+	for _, p := range slices.Compact(problems) { // a list of several errors is one string
 		r.Problems = append(r.Problems, strings.Split(p, "\n")...)
 	}
-	slices.Sort(r.Problems)
-	r.Problems = slices.Compact(r.Problems)
 	return r
 }
 

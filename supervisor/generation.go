@@ -56,6 +56,7 @@ type generation struct {
 	named   int32
 	forget  func() // ends watching a named main process
 	asked   bool   // it has ended, and the reaper was asked what it knows
+	refused bool   // a notification was refused, and the log says so
 	hooks   map[uint64]*hook
 
 	inherited map[keptName]int // commands around main that an earlier manager started, by their pidfds

@@ -43,8 +43,12 @@ func (m *Manager) notified(g *generation) {
 			m.problem(fmt.Errorf("%s: notifications are no longer read: %w", g.unit, err))
 			return
 		}
-		if ours(g, r.Sender) && m.accepts(g, r.Sender) {
+		switch {
+		case !ours(g, r.Sender):
+		case m.accepts(g, r.Sender):
 			m.handle(m.notification(g, r))
+		default:
+			m.refuse(g, r.Sender)
 		}
 		r.Done()
 	}
@@ -92,6 +96,17 @@ func (m *Manager) accepts(g *generation, s notify.Sender) bool {
 		return g.mainPID == 0 || s.PID == g.mainPID
 	}
 	return false
+}
+
+// refuse tells, once a start, that a process may not speak for its service: a
+// script whose systemd-notify is a process of its own waits for ready in vain.
+func (m *Manager) refuse(g *generation, s notify.Sender) {
+	if g.refused {
+		return
+	}
+	g.refused = true
+	m.services[g.unit].notice(logs.Warning, "a notification of process %d was refused: notify_access = %q; write notify_access = \"all\" in [service] to take those of every process of it",
+		s.PID, g.def.Service.NotifyAccess)
 }
 
 // notification puts a datagram in the engine's words.

@@ -314,7 +314,9 @@ func (s *sight) remarks(st *control.UnitStatus) {
 	if v.Cycle != "" {
 		st.Problems = append(st.Problems, "cannot start: ordering cycle: "+v.Cycle)
 	}
-	if v.Missing {
+	if v.Missing && s.masked {
+		st.Problems = append(st.Problems, "its unit file is masked; it runs on as it was started")
+	} else if v.Missing {
 		st.Problems = append(st.Problems, "its unit file is gone; it runs on as it was started")
 	}
 	if v.ReloadResult != machine.Success {

@@ -105,18 +105,23 @@ func (s statusText) file(st control.UnitStatus) {
 	if st.LoadError != "" {
 		s.whole().block("Error", strings.Split(strings.TrimSpace(st.LoadError), "\n"))
 	}
-	if st.ChangedOnDisk {
-		when := "on disk"
-		if st.ChangedUsec > 0 {
-			when += " " + s.v.ago(st.ChangedUsec)
-		}
-		text := "file changed " + when + "; nsctl daemon-reload"
-		if st.ActiveState == "active" {
-			text += ", then nsctl restart " + st.Name
-		}
-		s.whole().coloured("Changed", text, yellow)
+	if st.ChangedUsec > 0 || st.ChangedOnDisk && st.LoadState == "loaded" && st.LoadError == "" {
+		s.whole().coloured("Changed", s.changed(st), yellow)
 	}
 	s.block("Drop-In", st.DropIns)
+}
+
+// changed tells what to do about files that are newer than what was loaded, or
+// than what runs.
+func (s statusText) changed(st control.UnitStatus) string {
+	if st.ChangedUsec == 0 {
+		return "what runs is older than its files; nsctl restart " + st.Name
+	}
+	text := "file changed on disk " + s.v.ago(st.ChangedUsec) + "; nsctl daemon-reload"
+	if st.ActiveState == "active" {
+		text += ", then nsctl restart " + st.Name
+	}
+	return text
 }
 
 func (s statusText) activity(st control.UnitStatus) {
