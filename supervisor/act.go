@@ -122,6 +122,9 @@ func (m *Manager) startable(name, verb string, s machine.Snapshot) error {
 	case len(m.set.Problems()[name]) > 0:
 		return &control.Error{Code: control.CodeBadUnit, Unit: name, Message: "cannot " + verb + ": its newer file is bad: " + m.set.Problems()[name].Error()}
 	}
+	if m.set.Masked(name) {
+		return &control.Error{Code: control.CodeConflict, Unit: name, Message: "cannot " + verb + ": it is masked", Hint: "nsctl unmask " + name}
+	}
 	return &control.Error{Code: control.CodeNoSuchUnit, Unit: name, Message: "cannot " + verb + ": its unit file is gone",
 		Hint: "after adding a file: nsctl daemon-reload"}
 }

@@ -66,6 +66,16 @@ func (b backend) Disable(ctx context.Context, units []string) ([]control.Change,
 	return b.install(ctx, "disable", units, (*unit.Set).Disable)
 }
 
+// Mask hides units from every start. What runs is not touched.
+func (b backend) Mask(ctx context.Context, units []string) ([]control.Change, error) {
+	return b.install(ctx, "mask", units, (*unit.Set).Mask)
+}
+
+// Unmask makes them units again.
+func (b backend) Unmask(ctx context.Context, units []string) ([]control.Change, error) {
+	return b.install(ctx, "unmask", units, (*unit.Set).Unmask)
+}
+
 // install writes and removes drop-ins, then loads all of them at once. What was
 // done before an error stays, and is in force.
 func (b backend) install(ctx context.Context, verb string, units []string, change func(*unit.Set, string, string) ([]string, error)) ([]control.Change, error) {
@@ -111,11 +121,9 @@ func enableDir(unitPath []string) string {
 // there any more was removed.
 func changes(name, verb string, paths []string) []control.Change {
 	if len(paths) == 0 {
-		text := "is enabled already"
-		if verb == "disable" {
-			text = "does not start by itself"
-		}
-		return []control.Change{{Unit: name, Action: "unchanged", Text: text}}
+		text := map[string]string{"enable": "is enabled already", "disable": "does not start by itself",
+			"mask": "is masked already", "unmask": "is not masked"}
+		return []control.Change{{Unit: name, Action: "unchanged", Text: text[verb]}}
 	}
 	var out []control.Change
 	for _, p := range paths {
@@ -129,7 +137,10 @@ func changes(name, verb string, paths []string) []control.Change {
 }
 
 func (m *Manager) installError(verb, name string, err error) error {
-	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "cannot "+verb+" "+name+": "), name+" has ")
+	text := err.Error()
+	for _, prefix := range []string{"cannot " + verb + " " + name + ": ", name + " has ", "unit " + name + ": "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
 	e := &control.Error{Code: control.CodeConflict, Unit: name, Message: "cannot " + verb + ": " + text}
 	var list unit.List
 	switch {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nsinit/nsinit/supervisor/control"
@@ -118,8 +119,15 @@ func (m *Manager) resolve(name string) (string, error) {
 		return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: message, Hint: "nsctl verify " + list[0].File + " shows everything that is wrong with it"}
 	}
 	if errors.Is(err, unit.ErrUnknown) {
-		return "", &control.Error{Code: control.CodeNoSuchUnit, Unit: bare,
-			Message: "no such unit in " + joinPaths(m.cfg.UnitPath), Hint: "after adding a file: nsctl daemon-reload"}
+		message := "no such unit in " + joinPaths(m.cfg.UnitPath)
+		if _, near, ok := strings.Cut(err.Error(), "; "); ok {
+			message += "; " + near
+		}
+		return "", &control.Error{Code: control.CodeNoSuchUnit, Unit: bare, Message: message, Hint: "after adding a file: nsctl daemon-reload"}
 	}
-	return "", &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: "cannot load: " + err.Error()}
+	e := &control.Error{Code: control.CodeBadUnit, Unit: bare, Message: "cannot load: " + err.Error()}
+	if m.set.Masked(bare) {
+		e.Hint = "nsctl unmask " + bare
+	}
+	return "", e
 }

@@ -148,6 +148,9 @@ func (s *Set) Resolve(name string) (*Unit, error) {
 		return s.instantiate(name)
 	}
 	err := fmt.Errorf("unit %s: %w", name, ErrUnknown)
+	if s.templates[name+"@"] != nil {
+		return nil, fmt.Errorf("%w; %s@ is a template: name an instance, such as %[2]s@x", err, name)
+	}
 	if near := nearest(name, s.allNames()); near != "" {
 		err = fmt.Errorf("%w; did you mean %s?", err, near)
 	}

@@ -71,6 +71,18 @@ func disableCmd(a *app) *cobra.Command {
 	})
 }
 
+func maskCmd(a *app) *cobra.Command {
+	return changeCmd(a, "mask", "Hide units, so that nothing starts them", func(ctx context.Context, r control.EnableRequest) (control.EnableReply, error) {
+		return a.api().Mask(ctx, r)
+	})
+}
+
+func unmaskCmd(a *app) *cobra.Command {
+	return changeCmd(a, "unmask", "Undo mask", func(ctx context.Context, r control.EnableRequest) (control.EnableReply, error) {
+		return a.api().Unmask(ctx, r)
+	})
+}
+
 func changeCmd(a *app, verb, short string, call func(context.Context, control.EnableRequest) (control.EnableReply, error)) *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{

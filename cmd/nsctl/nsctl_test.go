@@ -112,6 +112,14 @@ func (m *manager) Disable(_ context.Context, units []string) ([]control.Change, 
 	return []control.Change{{Unit: units[0], Action: "wrote", Path: "/etc/x.toml.d/50-disable.toml"}}, nil
 }
 
+func (m *manager) Mask(_ context.Context, units []string) ([]control.Change, error) {
+	return []control.Change{{Unit: units[0], Action: "wrote", Path: "/etc/x.toml"}}, nil
+}
+
+func (m *manager) Unmask(_ context.Context, units []string) ([]control.Change, error) {
+	return []control.Change{{Unit: units[0], Action: "removed", Path: "/etc/x.toml"}}, nil
+}
+
 func (m *manager) Cat(_ context.Context, unit string) (control.UnitText, error) {
 	return control.UnitText{Unit: unit, Files: []control.FileText{{Path: "/u/a.toml", Text: "[service]\n"}, {Path: "/u/b.toml", Text: "[unit]\n"}}, Resolved: "all = 1\n"}, nil
 }
@@ -298,6 +306,8 @@ func TestCommands(t *testing.T) {
 		{"daemon-reload", 0, "3 units · changed, restart to apply: nginx", "x.toml:1:1: bad"},
 		{"enable nginx", 0, "nginx: removed /etc", ""},
 		{"disable --now nginx", 0, "nginx: stoped in", ""},
+		{"mask --now nginx", 0, "nginx: wrote /etc/x.toml\nnginx: stoped in 41 ms\n", ""},
+		{"unmask nginx", 0, "nginx: removed /etc/x.toml", ""},
 		{"kill -s HUP --kill-whom main nginx", 0, "", ""},
 		{"kill -s FOO nginx", 1, "", "as a signal"},
 		{"reset-failed", 0, "", ""},

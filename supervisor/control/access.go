@@ -29,6 +29,8 @@ func accessTable() map[string]Role {
 
 		"POST /v1/enable":  RoleAdmin,
 		"POST /v1/disable": RoleAdmin,
+		"POST /v1/mask":    RoleAdmin,
+		"POST /v1/unmask":  RoleAdmin,
 	}
 }
 

@@ -41,6 +41,9 @@ type Backend interface {
 	// it into account at once. The server handles EnableRequest.Now.
 	Enable(ctx context.Context, units []string) ([]Change, error)
 	Disable(ctx context.Context, units []string) ([]Change, error)
+	// Mask and Unmask hide units from every start, and undo that; as Enable.
+	Mask(ctx context.Context, units []string) ([]Change, error)
+	Unmask(ctx context.Context, units []string) ([]Change, error)
 
 	// Cat gives a unit's files, Resolved included.
 	Cat(ctx context.Context, unit string) (UnitText, error)

@@ -116,6 +116,16 @@ func (c *Client) Disable(ctx context.Context, req EnableRequest) (EnableReply, e
 	return post[EnableReply](ctx, c, "/v1/disable", req)
 }
 
+// Mask hides units from every start, with Now stops them first.
+func (c *Client) Mask(ctx context.Context, req EnableRequest) (EnableReply, error) {
+	return post[EnableReply](ctx, c, "/v1/mask", req)
+}
+
+// Unmask undoes Mask.
+func (c *Client) Unmask(ctx context.Context, req EnableRequest) (EnableReply, error) {
+	return post[EnableReply](ctx, c, "/v1/unmask", req)
+}
+
 // Act asks for a change of state and gives its progress, see Progress.
 func (c *Client) Act(ctx context.Context, req ActRequest) iter.Seq2[Progress, error] {
 	return lines[Progress](func() (*http.Response, error) { return c.post(ctx, "/v1/actions", req) })

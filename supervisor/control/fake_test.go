@@ -111,6 +111,14 @@ func (f *fake) Disable(_ context.Context, units []string) ([]Change, error) {
 	return []Change{{Unit: units[0], Action: "wrote", Path: "/etc/x"}}, nil
 }
 
+func (f *fake) Mask(_ context.Context, units []string) ([]Change, error) {
+	return []Change{{Unit: units[0], Action: "wrote", Path: "/etc/x"}}, nil
+}
+
+func (f *fake) Unmask(_ context.Context, units []string) ([]Change, error) {
+	return []Change{{Unit: units[0], Action: "removed", Path: "/etc/x"}}, nil
+}
+
 func (f *fake) Cat(_ context.Context, unit string) (UnitText, error) {
 	return UnitText{Unit: unit, Files: []FileText{{"/u/web.toml", "[service]\n"}}}, known(unit)
 }

@@ -229,7 +229,16 @@ func (s *Server) postDisable(w *reply, r *http.Request) error {
 	return s.enable(w, r, VerbStop, s.cfg.Backend.Disable)
 }
 
-// enable writes or removes, then with Now acts and gathers the results.
+func (s *Server) postMask(w *reply, r *http.Request) error {
+	return s.enable(w, r, VerbStop, s.cfg.Backend.Mask)
+}
+
+func (s *Server) postUnmask(w *reply, r *http.Request) error {
+	return s.enable(w, r, VerbStart, s.cfg.Backend.Unmask)
+}
+
+// enable writes or removes, and with Now acts and gathers the results: a stop
+// comes first, since a masked unit is none that can be named, a start last.
 func (s *Server) enable(w *reply, r *http.Request, verb string, change func(context.Context, []string) ([]Change, error)) error {
 	var req EnableRequest
 	err := readJSON(w, r, &req)
@@ -240,20 +249,33 @@ func (s *Server) enable(w *reply, r *http.Request, verb string, change func(cont
 		return err
 	}
 	var reply EnableReply
+	if req.Now && verb == VerbStop {
+		if reply.Results, err = s.results(r.Context(), ActRequest{Verb: verb, Units: req.Units}); err != nil {
+			return err
+		}
+	}
 	if reply.Changes, err = change(r.Context(), req.Units); err != nil {
 		return err
 	}
 	reply.Changes = notNil(reply.Changes)
-	if !req.Now {
-		return writeJSON(w, http.StatusOK, reply)
-	}
-	for p, err := range s.cfg.Backend.Act(r.Context(), ActRequest{Verb: verb, Units: req.Units}) {
-		if err != nil {
+	if req.Now && verb != VerbStop {
+		if reply.Results, err = s.results(r.Context(), ActRequest{Verb: verb, Units: req.Units}); err != nil {
 			return err
-		}
-		if p.Done {
-			reply.Results = append(reply.Results, p)
 		}
 	}
 	return writeJSON(w, http.StatusOK, reply)
+}
+
+// results acts, and gives what came of it.
+func (s *Server) results(ctx context.Context, req ActRequest) ([]Progress, error) {
+	var out []Progress
+	for p, err := range s.cfg.Backend.Act(ctx, req) {
+		if err != nil {
+			return nil, err
+		}
+		if p.Done {
+			out = append(out, p)
+		}
+	}
+	return out, nil
 }

@@ -41,5 +41,7 @@ func routes() []route {
 		{"POST /v1/reload", (*Server).postReload},
 		{"POST /v1/enable", (*Server).postEnable},
 		{"POST /v1/disable", (*Server).postDisable},
+		{"POST /v1/mask", (*Server).postMask},
+		{"POST /v1/unmask", (*Server).postUnmask},
 	}
 }

@@ -130,14 +130,14 @@ type UnitsRequest struct {
 	Units []string `json:"units"`
 }
 
-// EnableRequest enables or disables units.
+// EnableRequest enables, disables, masks or unmasks units.
 type EnableRequest struct {
 	Units []string `json:"units"`
 	// Now also starts (stops) them; the server does that by Backend.Act.
 	Now bool `json:"now,omitempty"`
 }
 
-// Change is one file that enable or disable wrote or removed.
+// Change is one file that enable, disable, mask or unmask wrote or removed.
 type Change struct {
 	Unit string `json:"unit"`
 	// Action is "wrote", "removed" or "unchanged".
@@ -310,7 +310,7 @@ type Version struct {
 	Instance string `json:"instance"`
 }
 
-// EnableReply is what enable and disable did; Results are those of Now.
+// EnableReply is what enable, disable, mask and unmask did; Results are those of Now.
 type EnableReply struct {
 	Changes []Change   `json:"changes"`
 	Results []Progress `json:"results,omitempty"`
