@@ -125,23 +125,25 @@ func changeText(c control.Change) string {
 func reloadCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "daemon-reload", Short: "Read the unit files again", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := a.api().Reload(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(r)
-			}
-			for _, p := range r.Problems {
-				fmt.Fprintln(a.err, cleanLines(p))
-			}
-			if !a.quiet {
-				fmt.Fprintln(a.out, reloadText(r))
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.daemonReload(cmd.Context()) },
 	}
+}
+
+func (a *app) daemonReload(ctx context.Context) error {
+	r, err := a.api().Reload(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(r)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintln(a.err, cleanLines(p))
+	}
+	if !a.quiet {
+		fmt.Fprintln(a.out, reloadText(r))
+	}
+	return nil
 }
 
 func reloadText(r control.ReloadResult) string {

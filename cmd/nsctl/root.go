@@ -49,7 +49,7 @@ func newRoot(a *app) *cobra.Command {
 		showCmd(a), dependenciesCmd(a), logsCmd(a), eventsCmd(a))
 	add("do", actionCmds(a)...)
 	add("do", killCmd(a), resetFailedCmd(a), execCmd(a))
-	add("files", catCmd(a), planCmd(a), verifyCmd(a), explainCmd(a), enableCmd(a), disableCmd(a), maskCmd(a), unmaskCmd(a), reloadCmd(a))
+	add("files", catCmd(a), editCmd(a), revertCmd(a), planCmd(a), verifyCmd(a), explainCmd(a), enableCmd(a), disableCmd(a), maskCmd(a), unmaskCmd(a), reloadCmd(a))
 	root.AddCommand(versionCmd(a))
 	return root
 }
