@@ -43,14 +43,25 @@ func (s *Set) Enabled(name string) string {
 		return "masked"
 	case u == nil && s.templates[name] == nil && !s.instantiable(name):
 		return "bad"
-	case templateOf(name) != "" && s.files.whole[name] == "":
-		return pick(s.wanted(name), "enabled", "disabled")
+	case templateOf(name) != "" && s.files.whole[name] == "" && s.wanted(name):
+		return "enabled"
+	case templateOf(name) != "" && s.files.whole[name] == "" && s.installs(name):
+		return "disabled"
 	case u != nil && len(u.Install.WantedBy)+len(u.Install.RequiredBy) > 0:
 		return "enabled"
 	case s.files.dropIns[name][disableFile] != "", u != nil && u.heldBack():
 		return "disabled"
 	}
 	return "static"
+}
+
+// installs tells whether an instance could be enabled.
+func (s *Set) installs(name string) bool {
+	u := s.units[name]
+	if u == nil {
+		u = s.templates[templateOf(name)]
+	}
+	return u != nil && len(u.Install.WantedBy)+len(u.Install.RequiredBy) > 0
 }
 
 func (s *Set) wanted(name string) bool {

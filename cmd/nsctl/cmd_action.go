@@ -21,7 +21,11 @@ func actionCmds(a *app) []*cobra.Command {
 		{control.VerbReload, "Have units read their configuration again"},
 		{control.VerbReloadOrRestart, "Reload units that can, restart the others"},
 	} {
-		out = append(out, actionCmd(a, verb.name, verb.short))
+		cmd := actionCmd(a, verb.name, verb.short)
+		if verb.name == control.VerbTryRestart {
+			cmd.Aliases = []string{"condrestart"}
+		}
+		out = append(out, cmd)
 	}
 	return out
 }

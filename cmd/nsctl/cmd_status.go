@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +19,7 @@ func statusCmd(a *app) *cobra.Command {
 	var states []string
 	var failed, all bool
 	cmd := &cobra.Command{
-		Use: "status [UNIT...]", Short: "Show units, or the whole instance", ValidArgsFunction: a.completeUnits,
+		Use: "status [UNIT|PID...]", Short: "Show units, or the whole instance", ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if failed {
 				states = append(states, "failed")
@@ -74,6 +77,11 @@ func (a *app) status(ctx context.Context, args []string, lines int) error {
 	worst := 0
 	for i, name := range names {
 		st, err := a.api().Status(ctx, name)
+		if isNoUnit(err) {
+			if owner, ok := a.ownerOf(ctx, name); ok {
+				st, err = owner, nil
+			}
+		}
 		if code, reported := a.statusError(name, err); reported {
 			worst = max(worst, code)
 			continue
@@ -99,6 +107,28 @@ func (a *app) status(ctx context.Context, args []string, lines int) error {
 		}
 	}
 	return codeError(worst)
+}
+
+// ownerOf gives the unit that a process belongs to, by its cgroup:
+// .../UNIT/GENERATION/{init,main} (cgroups(7), proc_pid_cgroup(5)).
+func (a *app) ownerOf(ctx context.Context, pid string) (control.UnitStatus, bool) {
+	n, err := strconv.Atoi(pid)
+	if err != nil || n < 1 {
+		return control.UnitStatus{}, false
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", n))
+	if err != nil {
+		return control.UnitStatus{}, false
+	}
+	_, at, _ := strings.Cut(string(data), "0::/")
+	at, _, _ = strings.Cut(at, "\n")
+	for name := range strings.SplitSeq(at, "/") {
+		st, err := a.api().Status(ctx, name)
+		if err == nil && st.ControlGroup != "" && strings.HasPrefix(at+"/", path.Dir(path.Dir(st.ControlGroup))+"/") {
+			return st, true
+		}
+	}
+	return control.UnitStatus{}, false
 }
 
 // statusError reports a unit that does not exist and goes on with the next.

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -15,20 +18,72 @@ import (
 func verifyCmd(a *app) *cobra.Command {
 	var dirs []string
 	cmd := &cobra.Command{
-		Use: "verify FILE...", Short: "Check unit files, and say how they relax the isolation", Args: someFiles,
-		RunE: func(_ *cobra.Command, args []string) error {
+		Use: "verify FILE|UNIT...", Short: "Check unit files, and say how they relax the isolation", Args: someFiles,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
 			options, err := a.unitOptions()
 			if err != nil {
 				return err
 			}
 			if len(dirs) == 0 {
 				dirs = a.unitDirs()
+				if m, err := a.api().Manager(cmd.Context()); slices.ContainsFunc(args, isUnitName) && err == nil {
+					dirs = m.UnitPath
+				}
 			}
-			return a.verify(unit.Verify(args, dirs, options))
+			var files []string
+			for _, arg := range args {
+				found, err := filesOf(arg, dirs)
+				if err != nil {
+					return err
+				}
+				files = append(files, found...)
+			}
+			return a.verify(unit.Verify(files, dirs, options))
 		},
 	}
 	cmd.Flags().StringArrayVar(&dirs, "unit-path", nil, "look for the other units here")
 	return cmd
+}
+
+func isUnitName(arg string) bool {
+	return !strings.Contains(arg, "/") && !strings.HasSuffix(arg, ".toml")
+}
+
+// filesOf gives the file of a unit that is named, and its drop-ins; a file stays
+// what it is.
+func filesOf(arg string, dirs []string) ([]string, error) {
+	if !isUnitName(arg) {
+		return []string{arg}, nil
+	}
+	name, files := bareName(arg), []string{}
+	template, _, isInstance := strings.Cut(name, "@")
+	for _, dir := range dirs {
+		for _, base := range []string{name, template + "@"} {
+			path := filepath.Join(dir, base+".toml")
+			if _, err := os.Stat(path); err == nil && len(files) == 0 {
+				files = append(files, path)
+			}
+			if !isInstance {
+				break
+			}
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("cannot verify %s: no such unit in %s; a file is written with its path", name, strings.Join(dirs, ", "))
+	}
+	for _, dir := range dirs {
+		dropIns, _ := filepath.Glob(filepath.Join(dir, globQuote(name)+".toml.d", "*.toml"))
+		files = append(files, dropIns...)
+	}
+	return files, nil
+}
+
+// globQuote makes a name match itself alone (path/filepath.Match).
+func globQuote(name string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
 }
 
 // verify prints reports; any error makes the exit code 1.
