@@ -340,6 +340,10 @@ func TestCommands(t *testing.T) {
 		{"strat --now nginx", 1, "", "did you mean start?"},
 		{"start --nwo nginx", 1, "", "unknown flag: --nwo (nsctl start --help"},
 		{"--version", 0, "nsctl " + version, ""},
+		{"__complete logs -u cr", 0, "cron\tRegular background jobs\n:4\n", "Completion ended"},
+		{"__complete kill -s SIGH", 0, "\nSIGHUP\n", "Completion ended"},
+		{"__complete logs -o json-", 0, "json\njson-pretty\ncat\n:4\n", "Completion ended"},
+		{"__complete show -p main_pid_s", 0, "\nmain_pid_source\n", "Completion ended"},
 		{"__complete start cr", 0, "cron\tRegular background jobs\n:4\n", "Completion ended"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -358,6 +362,16 @@ func TestCommands(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// nginx has failed: there is nothing to stop.
+func TestCompleteWhatRuns(t *testing.T) {
+	c := newCtl(t, control.RoleAdmin)
+	for verb, want := range map[string]bool{"start": true, "status": true, "stop": false, "exec": false, "kill": false} {
+		if _, out, _ := c.run("__complete", verb, ""); strings.Contains(out, "nginx") != want || !strings.Contains(out, "cron") {
+			t.Errorf("%s: %q", verb, out)
+		}
 	}
 }
 

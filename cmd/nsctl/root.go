@@ -51,5 +51,8 @@ func newRoot(a *app) *cobra.Command {
 	add("do", killCmd(a), resetFailedCmd(a), execCmd(a))
 	add("files", catCmd(a), editCmd(a), revertCmd(a), planCmd(a), verifyCmd(a), explainCmd(a), enableCmd(a), disableCmd(a), maskCmd(a), unmaskCmd(a), reloadCmd(a))
 	root.AddCommand(versionCmd(a))
+	for _, cmd := range root.Commands() {
+		a.completeFlags(cmd)
+	}
 	return root
 }
