@@ -225,6 +225,9 @@ func (b *builder) fail(k *Key, it item, err error) {
 		e = it.doc.atValue(it.n)
 	}
 	e.Key, e.Msg = k.ID(), valueMessage(k, it.v, err)
+	if errors.Is(err, errNotYet) && k.ID() == "service.type" {
+		e.Hint = typesMeanwhile[fmt.Sprint(it.v)]
+	}
 	b.errs = append(b.errs, e)
 }
 

@@ -46,7 +46,7 @@ func TestErrors(t *testing.T) {
 		{"quoted boolean", service + "send_sighup = 'yes'\n",
 			"3:15: send_sighup = \"yes\": true or false, without quotes"},
 		{"not yet", "[service]\ntype = 'forking'\npid_file = '/run/x'\nexec_start = '/bin/x'\n[socket.web]\nlisten_stream = 80\n[timer]\non_boot_sec = 5\n",
-			"2:8: type = \"forking\" is not supported yet\n" +
+			"2:8: type = \"forking\" is not supported yet; have the program stay in the foreground, and write type = \"simple\", \"exec\" or \"notify\"\n" +
 				"3:1: pid_file is not supported yet\n" +
 				"5:2: [socket.NAME] is not supported yet\n" +
 				"7:2: [timer] is not supported yet"},
