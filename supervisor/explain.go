@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -214,13 +215,13 @@ func (o outcome) startLimit() string {
 	return text + "; next try: none (nsctl reset-failed " + o.snap.Unit + ")"
 }
 
-// codeStatus is "code=exited, status=1" or "code=killed, status=9/SIGKILL".
+// codeStatus is "code=exited, status=1" or "code=killed, status=9/KILL".
 func codeStatus(s machine.Status) string {
 	switch s.Code {
 	case machine.CodeNone, machine.CodeUnknown:
 		return "code=unknown"
 	case machine.CodeKilled, machine.CodeDumped:
-		return fmt.Sprintf("code=%s, status=%d/%s", s.Code, s.Value, signalText(s.Value))
+		return fmt.Sprintf("code=%s, status=%d/%s", s.Code, s.Value, strings.TrimPrefix(signalText(s.Value), "SIG")) // as systemctl
 	}
 	return fmt.Sprintf("code=%s, status=%d", s.Code, s.Value)
 }

@@ -30,6 +30,7 @@ type app struct {
 	json     bool
 	noPager  bool
 	quiet    bool
+	full     bool
 
 	client *control.Client
 	pager  *exec.Cmd
@@ -74,6 +75,9 @@ func (a *app) view() view {
 	}
 	if w, _, err := term.GetSize(int(a.stdout.Fd())); err == nil {
 		v.Width = w
+	}
+	if a.full {
+		v.Width = 0
 	}
 	v.Terminal = true
 	v.Colour = a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"

@@ -18,7 +18,7 @@ func listUnitsCmd(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Patterns = args
 			if failed {
-				q.States = append(q.States, "failed")
+				q.States = append(q.States, troubled...)
 			}
 			list, err := a.api().List(cmd.Context(), q)
 			if err != nil {
@@ -45,13 +45,16 @@ func listUnitsCmd(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&q.States, "state", nil, "only units in these states")
-	f.BoolVar(&failed, "failed", false, "only failed units")
+	f.BoolVar(&failed, "failed", false, "only failed units, and bad files")
 	f.StringSliceVarP(&types, "type", "t", nil, "only service or only target")
 	f.BoolVar(&plain, "plain", false, "print no dots")
 	f.BoolVar(&noLegend, "no-legend", false, "print no heading and no count")
 	f.BoolVarP(&all, "all", "a", false, "the built-in targets too")
 	return cmd
 }
+
+// troubled are the states for which the manager calls itself degraded.
+var troubled = []string{"failed", "bad-file"}
 
 // withoutBuiltIn leaves out the targets that no file defines: points in the
 // order of a boot, of interest to who follows dependencies.

@@ -22,7 +22,7 @@ func statusCmd(a *app) *cobra.Command {
 		Use: "status [UNIT|PID...]", Short: "Show units, or the whole instance", ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if failed {
-				states = append(states, "failed")
+				states = append(states, troubled...)
 			}
 			if len(args) == 0 {
 				return a.overview(cmd.Context(), states, all)
@@ -32,7 +32,7 @@ func statusCmd(a *app) *cobra.Command {
 	}
 	cmd.Flags().IntVarP(&lines, "lines", "n", 10, "how many log lines")
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only units in these states")
-	cmd.Flags().BoolVar(&failed, "failed", false, "only failed units")
+	cmd.Flags().BoolVar(&failed, "failed", false, "only failed units, and bad files")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "without a unit: the built-in targets too")
 	return cmd
 }

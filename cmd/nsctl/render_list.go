@@ -106,7 +106,11 @@ func counts(c map[string]int) string {
 	total, text := 0, []string{}
 	for _, state := range []string{"active", "failed", "activating", "reloading", "deactivating", "inactive", "bad-file", "not-found"} {
 		if n := c[state]; n > 0 {
-			text = append(text, fmt.Sprintf("%d %s", n, strings.ReplaceAll(state, "-", " ")))
+			word := strings.ReplaceAll(state, "-", " ")
+			if state == "bad-file" && n > 1 {
+				word += "s"
+			}
+			text = append(text, fmt.Sprintf("%d %s", n, word))
 		}
 	}
 	for _, n := range c {

@@ -244,3 +244,13 @@ func TestSignalNumber(t *testing.T) {
 		}
 	}
 }
+
+func TestCounts(t *testing.T) {
+	for want, c := range map[string]map[string]int{
+		"1 unit: 1 bad file": {"bad-file": 1}, "3 units: 1 active, 2 bad files": {"bad-file": 2, "active": 1}, "0 units": nil,
+	} {
+		if got := counts(c); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

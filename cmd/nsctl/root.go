@@ -17,13 +17,13 @@ func newRoot(a *app) *cobra.Command {
 		Args:          noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if failed {
-				states = append(states, "failed")
+				states = append(states, troubled...)
 			}
 			return a.overview(cmd.Context(), states, all)
 		},
 	}
 	// systemctl --failed, without a verb, is what hands type.
-	root.Flags().BoolVar(&failed, "failed", false, "only failed units")
+	root.Flags().BoolVar(&failed, "failed", false, "only failed units, and bad files")
 	root.Flags().StringSliceVar(&states, "state", nil, "only units in these states")
 	root.Flags().BoolVarP(&all, "all", "a", false, "the built-in targets too")
 	f := root.PersistentFlags()
@@ -32,8 +32,7 @@ func newRoot(a *app) *cobra.Command {
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	f.BoolVar(&a.noPager, "no-pager", false, "do not page the output")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only errors")
-	f.BoolP("full", "l", false, "accepted for habit's sake")
-	f.MarkHidden("full")
+	f.BoolVarP(&a.full, "full", "l", false, "cut no line to the width of the terminal")
 	root.SetVersionTemplate("nsctl {{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(noSuchFlag)

@@ -137,4 +137,8 @@ func TestColourOnlyOnTerminal(t *testing.T) {
 			t.Errorf("%q: %+v", tt.env, v)
 		}
 	}
+	full := &app{stdout: slave, full: true, env: func(string) string { return "" }}
+	if v := full.view(); v.Width != 0 || !v.Colour {
+		t.Errorf("full: %+v", v)
+	}
 }
