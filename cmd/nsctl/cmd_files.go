@@ -163,23 +163,25 @@ func reloadText(r control.ReloadResult) string {
 func dependenciesCmd(a *app) *cobra.Command {
 	var q control.DependencyQuery
 	cmd := &cobra.Command{
-		Use: "list-dependencies [UNIT]", Short: "Show what a unit pulls in", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeUnits,
+		Use: "list-dependencies [UNIT...]", Short: "Show what a unit pulls in", ValidArgsFunction: a.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q.Unit = "default"
-			if len(args) > 0 {
-				q.Unit = args[0]
-			}
-			d, err := a.api().Dependencies(cmd.Context(), q)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(d)
+			if len(args) == 0 {
+				args = []string{"default"}
 			}
 			v := a.view()
 			a.page()
-			renderDependencies(a.out, v, d)
-			return nil
+			return a.each(cmd.Context(), args, func(unit string) error {
+				q.Unit = unit
+				d, err := a.api().Dependencies(cmd.Context(), q)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(d)
+				}
+				renderDependencies(a.out, v, d)
+				return nil
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&q.Reverse, "reverse", false, "what pulls the unit in")
