@@ -85,6 +85,9 @@ func (s *sight) definition(st *control.UnitStatus, m *Manager) {
 	}
 	st.Aliases, st.Description, st.Documentation = u.Aliases, u.Description, u.Documentation
 	st.Path, st.DropIns = u.Path, u.DropIns
+	if s.unit != nil { // what was adopted has the path of the copy that it was adopted from
+		st.Path, st.DropIns = s.unit.Path, s.unit.DropIns
+	}
 	if u.IsTarget() {
 		st.Kind = "target"
 		return

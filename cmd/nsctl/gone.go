@@ -54,20 +54,27 @@ func (a *app) gone(socket string, stale bool) string {
 }
 
 // runningUnits gives "name pid" of each unit of the runtime directory whose
-// payload's cgroup has a process: <mount>/<instance>/<unit>/<generation>/main.
+// payload's cgroup has a process: <mount>/<instance>/<unit>/<generation>/main, or
+// in a slice below the mount, as nsinit.service has it.
 func runningUnits(runtimeDir, instance, mount string) []string {
 	units, err := os.ReadDir(filepath.Join(runtimeDir, "units"))
 	if err != nil || mount == "" {
 		return nil
 	}
+	root := filepath.Join(mount, instance)
+	if _, err := os.Stat(root); err != nil {
+		if inSlice, _ := filepath.Glob(filepath.Join(mount, "*.slice", instance)); len(inSlice) > 0 {
+			root = inSlice[0]
+		}
+	}
 	var out []string
 	for _, u := range units {
-		generations, err := os.ReadDir(filepath.Join(mount, instance, u.Name()))
+		generations, err := os.ReadDir(filepath.Join(root, u.Name()))
 		if err != nil {
 			continue
 		}
 		for _, g := range generations {
-			procs, err := os.ReadFile(filepath.Join(mount, instance, u.Name(), g.Name(), "main", "cgroup.procs"))
+			procs, err := os.ReadFile(filepath.Join(root, u.Name(), g.Name(), "main", "cgroup.procs"))
 			if pid, _, ok := strings.Cut(string(procs), "\n"); err == nil && ok {
 				out = append(out, clean(u.Name())+" "+pid)
 				break

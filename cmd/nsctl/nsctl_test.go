@@ -511,6 +511,11 @@ func TestRunningUnits(t *testing.T) {
 	if got := runningUnits(filepath.Join(dir, "run"), "i", filepath.Join(dir, "cg")); !slices.Equal(got, []string{"nginx 8127"}) {
 		t.Errorf("%v", got)
 	}
+	os.Mkdir(filepath.Join(dir, "slices"), 0o755)
+	os.Rename(filepath.Join(dir, "cg"), filepath.Join(dir, "slices", "nsinit.slice"))
+	if got := runningUnits(filepath.Join(dir, "run"), "i", filepath.Join(dir, "slices")); !slices.Equal(got, []string{"nginx 8127"}) {
+		t.Errorf("in a slice: %v", got)
+	}
 }
 
 func TestVerify(t *testing.T) {
