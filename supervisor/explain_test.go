@@ -156,6 +156,38 @@ func TestHintOfOutcome(t *testing.T) {
 	}
 }
 
+func TestHintOfTraceback(t *testing.T) {
+	u := nginx()
+	u.Service.User = "www"
+	o := outcome{unit: u, snap: machine.Snapshot{Machine: machine.Machine{Result: machine.ExitCodeFailure}},
+		lines: []string{"    self.socket.bind(self.server_address)", "PermissionError: [Errno 13] Permission denied"}}
+	if h := o.hint(); !strings.Contains(h, "CAP_NET_BIND_SERVICE") {
+		t.Errorf("hint %q", h)
+	}
+	o.lines = o.lines[1:]
+	if h := o.hint(); h != "" {
+		t.Errorf("hint %q", h)
+	}
+}
+
+// A program that is not there may be there on the host.
+func TestHintOfHiddenProgram(t *testing.T) {
+	for path, want := range map[string]string{"/tmp/x/job": "private_tmp = false", "/run/job": "private_run", "/home/joe/job": "protect_home",
+		"/opt/job": "no such program"} {
+		o := outcome{unit: nginx(), snap: machine.Snapshot{Machine: machine.Machine{Result: machine.SetupFailure, Setup: machine.Setup{
+			Text: "exec_start: execve " + path + ": no such file or directory (step 91 of 91, status 203/EXEC); no such program inside the service's root"}}}}
+		o.unit.Filesystem.PrivateTmp = true
+		if h := o.hint(); !strings.Contains(h, want) {
+			t.Errorf("%s: hint %q, want %q", path, h, want)
+		}
+	}
+	o := outcome{unit: nginx(), snap: machine.Snapshot{Machine: machine.Machine{Result: machine.SetupFailure, Setup: machine.Setup{
+		Text: "exec_start: execve /tmp/job: permission denied (step 91 of 91, status 203/EXEC); check the mode"}}}}
+	if h := o.hint(); h != "check the mode" {
+		t.Errorf("the host's /tmp: hint %q", h)
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{500 * time.Microsecond: "0.5 ms", 1900 * time.Microsecond: "1.9 ms", 41_300_000: "41 ms", 10 * time.Second: "10 s",
 		1840 * time.Millisecond: "1.84 s", 123 * time.Second: "2min 3s", 3 * time.Hour: "3h", 76 * time.Hour: "3 d 4h"} {

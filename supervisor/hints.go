@@ -21,6 +21,11 @@ func (o outcome) hint() string {
 				return h
 			}
 		}
+		if portForm.MatchString(strings.Join(o.lines, " ")) { // the call and its error on lines of their own, as in a traceback
+			if h := portHint(o.unit, ""); h != "" {
+				return h
+			}
+		}
 	}
 	name := o.snap.Unit
 	switch o.snap.Result {
@@ -47,7 +52,29 @@ func (o outcome) setupHint() string {
 	case isolate.ClassUser, isolate.ClassGroup:
 		return "Users and groups are those of /etc/passwd and /etc/group in the service's root: add it there (useradd --system NAME), or write a number."
 	}
-	return readSetup(o.snap.Setup).hint
+	setup := readSetup(o.snap.Setup)
+	if o.unit != nil && strings.Contains(setup.text, "execve ") {
+		return orElse(unseenHint(o.unit, setup.text), setup.hint)
+	}
+	return setup.hint
+}
+
+// unseenHint is about a program that lies on the host where the service has a
+// directory of its own.
+func unseenHint(u *unit.Unit, line string) string {
+	f, p := &u.Filesystem, pathIn(line)
+	for _, own := range []struct {
+		base, key string
+		is        bool
+	}{
+		{"/tmp", "private_tmp", f.PrivateTmp}, {"/var/tmp", "private_tmp", f.PrivateTmp}, {"/run", "private_run", f.PrivateRun},
+	} {
+		if own.is && strings.HasPrefix(p, own.base+"/") {
+			return fmt.Sprintf("The service has a %s of its own, without the host's files. Have the program elsewhere, such as /usr/local/bin, or write in [filesystem]:\n  %s = false",
+				own.base, own.key)
+		}
+	}
+	return hiddenHint(u, line)
 }
 
 func (o outcome) timeoutHint() string {
@@ -69,9 +96,11 @@ type advice struct {
 	give func(u *unit.Unit, line string) string
 }
 
+var portForm = regexp.MustCompile(`(?i)(bind|listen|socket).*(permission denied|EACCES)|(permission denied|EACCES).*(bind|listen|socket)`)
+
 var advices = []advice{
 	{regexp.MustCompile(`(?i)read-only file ?system|EROFS`), readOnlyHint},
-	{regexp.MustCompile(`(?i)(bind|listen|socket).*(permission denied|EACCES)|(permission denied|EACCES).*(bind|listen|socket)`), portHint},
+	{portForm, portHint},
 	{regexp.MustCompile(`(?i)permission denied|EACCES`), permissionHint},
 	{regexp.MustCompile(`(?i)no such file or directory|ENOENT`), missingHint},
 	{regexp.MustCompile(`(?i)address already in use|EADDRINUSE`), func(*unit.Unit, string) string {
