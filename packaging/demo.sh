@@ -16,7 +16,9 @@ chmod 755 "$dir"
 instance=nsinit-demo-$$
 manager=
 
-title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+bold= plain=
+if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+title() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 ok() { printf '   ok: %s\n' "$*"; }
 die() { echo "demo: $*" >&2; exit 1; }
 nsctl() { bin/nsctl --instance "$instance" --socket "$dir/run/control.sock" "$@"; }
