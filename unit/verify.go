@@ -139,9 +139,31 @@ func (b *builder) verifyPrograms() {
 				b.warn(set.key, set.items[i], "%s: %s: no such file", list.key, c.Path)
 			case info.IsDir() || info.Mode().Perm()&0o111 == 0:
 				b.warn(set.key, set.items[i], "%s: %s: not executable", list.key, c.Path)
+			case b.ownPlace(c.Path) != "":
+				b.warn(set.key, set.items[i], "%s: %s: not inside, where %s", list.key, c.Path, b.ownPlace(c.Path))
 			}
 		}
 	}
+}
+
+// ownPlace says why the service does not see a program of the host: it lies in a
+// directory that the service has for itself, and no bind shows it. "" if it does.
+func (b *builder) ownPlace(path string) string {
+	f := &b.unit.Filesystem
+	for _, bind := range append(slices.Clone(f.BindPaths), f.BindReadOnlyPaths...) {
+		if strings.HasPrefix(path+"/", bind.Destination+"/") {
+			return ""
+		}
+	}
+	switch {
+	case f.PrivateTmp && (strings.HasPrefix(path, "/tmp/") || strings.HasPrefix(path, "/var/tmp/")):
+		return "the service has a /tmp and /var/tmp of its own (private_tmp)"
+	case f.PrivateRun && strings.HasPrefix(path, "/run/"):
+		return "the service has a /run of its own (private_run)"
+	case f.ProtectHome != "false" && f.ProtectHome != "read-only" && (strings.HasPrefix(path, "/home/") || strings.HasPrefix(path, "/root/")):
+		return "/home and /root are hidden (protect_home)"
+	}
+	return ""
 }
 
 // Format writes reports as nsctl verify prints them: a line for each error

@@ -64,3 +64,18 @@ func TestDetailKeepsTabs(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A program of the host's /tmp is not in the service's.
+func TestVerifyUnseenProgram(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "nsinit-verify-")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	must(t, os.WriteFile(dir+"/tool", nil, 0o755))
+	for more, want := range map[string]bool{"": true, "private_tmp = false": false, "bind_paths = '/srv:" + dir + "'": false} {
+		root := tree(t, map[string]string{"a.toml": "[service]\nexec_start = '" + dir + "/tool'\n[filesystem]\n" + more + "\n"})
+		r := Verify([]string{root + "/a.toml"}, nil, Options{Machine: testMachine()})[0]
+		if got := strings.Contains(r.Warnings.Error(), "tool: not inside, where the service has a /tmp"); got != want || len(r.Errors) > 0 {
+			t.Errorf("%q: %v %v", more, r.Warnings, r.Errors)
+		}
+	}
+}
