@@ -209,7 +209,10 @@ func (o outcome) startLimit() string {
 	if last == (machine.Status{}) {
 		last = o.snap.MainStatus
 	}
-	if last != (machine.Status{}) {
+	switch {
+	case o.snap.Setup.Text != "":
+		text += ", last: " + readSetup(o.snap.Setup).text
+	case last != (machine.Status{}):
 		text += ", last: " + codeStatus(last)
 	}
 	return text + "; next try: none (nsctl reset-failed " + o.snap.Unit + ")"

@@ -45,6 +45,8 @@ func TestCause(t *testing.T) {
 			"5 starts in 10 s, last: code=exited, status=1; next try: none (nsctl reset-failed nginx)"},
 		{"start limit, killed", machine.Machine{Result: machine.StartLimitHit, MainStatus: killed}, 0,
 			"5 starts in 10 s, last: code=dumped, status=11/SEGV; next try: none (nsctl reset-failed nginx)"},
+		{"start limit, set-up", machine.Machine{Result: machine.StartLimitHit, Setup: machine.Setup{Text: "exec_start: execve /bin/x: no such file or directory (step 91 of 91, status 203/EXEC); hint"}}, 0,
+			"5 starts in 10 s, last: exec_start: execve /bin/x: no such file or directory (step 91 of 91, status 203/EXEC); next try: none (nsctl reset-failed nginx)"},
 		{"start timeout", machine.Machine{Result: machine.TimedOut, Kind: machine.KindStartPre, StartedAt: 9, ActiveSince: 3}, 0,
 			"exec_start_pre did not end in time (timeout_start_sec = 1min 30s)"},
 		{"stop timeout", machine.Machine{Result: machine.TimedOut, Kind: machine.KindStart, StartedAt: 3, ActiveSince: 9, Why: machine.StopRequest}, 0,

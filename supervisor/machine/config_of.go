@@ -68,10 +68,14 @@ func numbers(list []syscall.Signal) []int {
 	return out
 }
 
-// digest changes with anything in the definition. A unit is plain data, so it
-// always has a JSON form.
+// digest changes with anything that a restart would change: where the definition
+// stands, what was remarked of it and who wants it do not count, so that to
+// disable a unit that runs asks for no restart. A unit is plain data, so it always
+// has a JSON form.
 func digest(u *unit.Unit) string {
-	text, err := json.Marshal(u)
+	run := *u
+	run.Path, run.DropIns, run.Aliases, run.Warnings, run.Install = "", nil, nil, nil, unit.Install{}
+	text, err := json.Marshal(&run)
 	if err != nil {
 		return ""
 	}

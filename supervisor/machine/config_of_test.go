@@ -28,4 +28,9 @@ func TestConfigOf(t *testing.T) {
 	if before == "" || ConfigOf(u).Digest == before {
 		t.Error("the digest does not see the environment")
 	}
+	before = ConfigOf(u).Digest
+	u.DropIns, u.Install.WantedBy = []string{"/etc/web.toml.d/50-disable.toml"}, []string{"default"}
+	if ConfigOf(u).Digest != before {
+		t.Error("the digest sees who wants the unit")
+	}
 }

@@ -29,6 +29,7 @@ func (s *step) begin(auto bool) {
 	}
 	if !s.cfg.Target && !s.admit() {
 		s.m.MainStatus, s.m.MainPID, s.m.Last = old.MainStatus, old.MainPID, old.Last
+		s.m.Setup = old.Setup
 		s.fail(StartLimitHit)
 		s.rest()
 		return
