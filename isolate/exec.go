@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +74,10 @@ func (x *execCompiler) stdioFD(n int, s Stdio, d Desc, class Class) {
 	case StdioNull:
 	case StdioSame:
 		x.add(dup(Int(1), "stdout as stderr"))
+	case StdioInput:
+		x.add(dup(Int(0), "stdin"))
+	case StdioTTY:
+		x.terminal(s, class)
 	case StdioFile:
 		x.add(Step{Call: CallOpen, Args: []Arg{Int(atFDCWD), Str(s.Path), Int(s.Flags | unix.O_CLOEXEC | unix.O_NOCTTY),
 			Int(uint32(0o644))}, Class: class, What: s.Path, Save: true}, dup(Saved(), s.Path))
@@ -102,6 +107,35 @@ func (x *execCompiler) passed() {
 		x.add(Step{Call: CallTellPID, Args: []Arg{{Kind: ArgListenPID}}, Class: ClassFDs, What: "into LISTEN_PID"})
 	}
 	x.add(Step{Call: CallCloseRange, Args: []Arg{Int(3 + x.e.Passed), Int(uint64(^uint32(0))), Int(0)}, Class: ClassFDs, What: what})
+}
+
+// terminalRetry is how long to wait between two looks at a terminal that
+// another session has: no event says when its leader has let go of it.
+const terminalRetry = 100 * time.Millisecond
+
+// terminal makes a terminal standard input and the controlling one of the
+// session (tty_ioctl(4), TIOCSCTTY). A service of a user of its own gets it, so
+// that /dev/tty and its like can be opened again.
+func (x *execCompiler) terminal(s Stdio, class Class) {
+	x.add(Step{Call: CallOpen, Args: []Arg{Int(atFDCWD), Str(s.Path), Int(unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOCTTY),
+		Int(0)}, Class: class, What: s.Path, Save: true},
+		Step{Call: CallDup3, Args: []Arg{Saved(), Int(0), Int(0)}, Class: class, What: s.Path})
+	take := Step{Call: CallIoctl, Args: []Arg{Int(0), Int(unix.TIOCSCTTY), Int(0)}, Class: class, What: s.Path + " as controlling terminal"}
+	switch s.Acquire {
+	case AcquireFail:
+		x.add(take)
+	case AcquireForce:
+		take.Args[2] = Int(1)
+		x.add(take)
+	case AcquireWait:
+		take.Tolerate, take.SkipDone = [2]syscall.Errno{syscall.EPERM}, 1
+		x.add(take, Step{Call: CallNanosleep, Args: []Arg{Bytes(words(0, uint64(terminalRetry))), Int(0)}, Class: class,
+			What: "until " + s.Path + " is free", Back: 1})
+	}
+	if x.e.Cred.SetIDs {
+		// The node in a private /dev is the machine's, and read-only.
+		x.add(tolerate(Step{Call: CallFchown, Args: []Arg{Int(0), Int(x.e.Cred.UID), Int(^uint32(0))}, Class: class, What: s.Path}, syscall.EROFS))
+	}
 }
 
 // cgroup starts the cgroup namespace where the program stands, and shows it

@@ -53,6 +53,7 @@ const (
 	CallCloseRange
 	CallMknod
 	CallSocket
+	CallNanosleep
 	CallVerifyDir // getcwd(2), and the answer must be reachable from the root
 	CallTellPID   // getpid(2), and the answer goes into the variable ListenPID
 	CallCount     // the number of calls, not one of them
@@ -62,7 +63,7 @@ var callNames = [CallCount]string{"mount", "umount2", "move_mount", "open_tree",
 	"mkdir", "symlink", "chmod", "fchownat", "unlink", "chroot", "unshare", "setns", "sethostname", "prctl", "capset", "setresuid",
 	"setresgid", "setgroups", "setsid", "ioctl", "umask", "chdir", "open", "write", "close", "dup3", "fchown",
 	"prlimit64", "rt_sigaction", "rt_sigprocmask", "setpriority", "sched_setscheduler", "sched_setaffinity",
-	"ioprio_set", "execve", "close_range", "mknod", "socket", "getcwd", "getpid"}
+	"ioprio_set", "execve", "close_range", "mknod", "socket", "nanosleep", "getcwd", "getpid"}
 
 // String gives the system call's name.
 func (c Call) String() string { return callNames[c] }
@@ -191,6 +192,7 @@ type Step struct {
 	Tolerate [2]syscall.Errno // these errors are no failure
 	SkipFail int              // after a tolerated error: how many following steps to leave out
 	SkipDone int              // after success: the same
+	Back     int              // after success: go on with the step that many before this one
 	Save     bool             // the result is kept for ArgResult
 	If       Need             // left out by the launcher unless this holds
 }

@@ -101,6 +101,19 @@ var goldens = map[string]func(*Spec, *Host){
 		s.OnlyThese, s.NoPTS = true, true
 		s.Devices = []Device{{Path: "/dev/loop0", Own: &DeviceNode{Block: true, Major: 7, Mode: 0o400}}}
 	},
+	"terminal": func(s *Spec, _ *Host) {
+		*s = profileHost()
+		e := &s.Execs[0]
+		e.Stdin = Stdio{Kind: StdioTTY, Path: "/dev/tty1"}
+		e.Stdout, e.Stderr = Stdio{Kind: StdioInput}, Stdio{Kind: StdioInput}
+	},
+	"terminal-force": func(s *Spec, _ *Host) {
+		s.Devices = []Device{{Path: "/dev/ttyS0"}}
+		e := &s.Execs[0]
+		e.Cred = Credentials{UID: 33, GID: 33, Groups: []uint32{33}, SetIDs: true, NoNewPrivs: true}
+		e.Stdin = Stdio{Kind: StdioTTY, Path: "/dev/ttyS0", Acquire: AcquireForce}
+		e.Stdout = Stdio{Kind: StdioInput}
+	},
 	"everything": func(s *Spec, h *Host) {
 		h.PIDMaxPerNS = true
 		s.PIDMax = 400
@@ -281,6 +294,9 @@ func describe(s Step) string {
 	}
 	if s.SkipFail+s.SkipDone != 0 {
 		text += fmt.Sprintf(" skip=%d/%d", s.SkipFail, s.SkipDone)
+	}
+	if s.Back != 0 {
+		text += fmt.Sprintf(" back=%d", s.Back)
 	}
 	if s.Save {
 		text += " save"

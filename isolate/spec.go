@@ -280,20 +280,33 @@ const Unlimited = ^uint64(0)
 type StdioKind uint8
 
 const (
-	StdioNull StdioKind = iota
-	StdioLog            // the log pipe of the stream that it is
-	StdioSame           // stderr: the same as stdout
-	StdioFile           // Path, opened with Flags inside the service's root
-	StdioDesc           // the launcher's descriptor of that name (exec: pty or pipe)
+	StdioNull  StdioKind = iota
+	StdioLog             // the log pipe of the stream that it is
+	StdioSame            // stderr: the same as stdout
+	StdioFile            // Path, opened with Flags inside the service's root
+	StdioDesc            // the launcher's descriptor of that name (exec: pty or pipe)
+	StdioInput           // stdout, stderr: the same as stdin
+	StdioTTY             // stdin: the terminal Path, which becomes the controlling one as Acquire says
 )
 
 // Stdio is one of the three standard descriptors.
 type Stdio struct {
-	Kind  StdioKind
-	Path  string
-	Flags int  // open(2) flags
-	TTY   bool // StdioDesc: becomes the controlling terminal
+	Kind    StdioKind
+	Path    string
+	Flags   int  // open(2) flags
+	TTY     bool // StdioDesc: becomes the controlling terminal
+	Acquire Acquire
 }
+
+// Acquire says what becomes of a terminal that another session has as its
+// controlling one (standard_input of systemd.exec(5)).
+type Acquire uint8
+
+const (
+	AcquireWait  Acquire = iota // tty: wait until it is free
+	AcquireForce                // tty-force: take it away
+	AcquireFail                 // tty-fail: the start fails
+)
 
 // Scheduling holds what differs from the manager's; nil leaves it.
 type Scheduling struct {

@@ -31,7 +31,7 @@ func TestErrors(t *testing.T) {
 		{"before any table", "exec_start = '/bin/x'\n",
 			"1:1: the key exec_start stands before any table; it belongs to [service]"},
 		{"several at once", "[service]\ntype = 'forkin'\nexec_start = 'x'\nrestart = true\nrestart_sec = 'soon'\n",
-			"2:8: type = \"forkin\": one of simple, exec, oneshot, notify\n" +
+			"2:8: type = \"forkin\": one of simple, exec, oneshot, notify, idle\n" +
 				"3:14: exec_start: command \"x\" does not begin with an absolute path; write a command as one string (\"/bin/x -a b\") or its exact argv as an array in the array ([[\"/bin/x\", \"-a\", \"b\"]])\n" +
 				"4:11: restart = true: one of no, always, on-success, on-failure, on-abnormal, on-abort, on-watchdog\n" +
 				"5:15: restart_sec: time span \"soon\": expected a number at \"soon\""},

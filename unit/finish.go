@@ -333,8 +333,7 @@ func namesOfCapabilities(mask uint64) []string {
 func (b *builder) finishLog() {
 	l := &b.unit.Log
 	if l.StandardOutput.Kind == "inherit" {
-		// Standard input, which output would be inherited from, is never a log.
-		l.StandardOutput = pick(b.unit.Service.StandardInput.Kind == "file", Stream{Kind: "log"}, Stream{Kind: "null"})
+		l.StandardOutput = inherited(b.unit.Service.StandardInput)
 	}
 	if l.StandardError.Kind == "inherit" {
 		l.StandardError = l.StandardOutput
@@ -343,6 +342,18 @@ func (b *builder) finishLog() {
 		l.SyslogIdentifier = b.unit.Name
 	}
 	l.Forward = slices.Compact(slices.Sorted(slices.Values(l.Forward)))
+}
+
+// inherited is where output goes that follows standard input, which is never a
+// log: a file that is open for reading takes none.
+func inherited(in Stream) Stream {
+	switch {
+	case in.Terminal():
+		return Stream{Kind: "tty"}
+	case in.Kind == "file":
+		return Stream{Kind: "log"}
+	}
+	return Stream{Kind: "null"}
 }
 
 // checkService checks what only holds for some types.

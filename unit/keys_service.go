@@ -11,7 +11,7 @@ func serviceKeys() []Key {
 // programKeys say what runs, and when that counts as started.
 func programKeys() []Key {
 	return []Key{
-		key("type", choice("simple", "exec", "oneshot", "notify").soon("notify-reload", "forking", "dbus", "idle"), `"simple"`, `"notify"`, "When the service counts as started."),
+		key("type", choice("simple", "exec", "oneshot", "notify", "idle").soon("notify-reload", "forking", "dbus"), `"simple"`, `"notify"`, "When the service counts as started."),
 		key("activation", choice("boot").soon("demand"), `"boot"`, `"boot"`, "Whether the service starts with its targets or by its triggers.").ours(),
 		key("exec_condition", commands, "", `"/usr/bin/test -e /etc/flag"`, "Commands that run first; exit status 1 to 254 skips the start."),
 		key("exec_start_pre", commands, "", `"/usr/sbin/nginx -t"`, "Commands that run before exec_start."),
@@ -69,7 +69,7 @@ func contextKeys() []Key {
 		key("supplementary_groups", principals, "", `["ssl-cert"]`, "Further groups."),
 		later("dynamic_user", boolean, "false", "true", "Make a user for the time that the service runs."),
 		later("pam_name", text, "", `"login"`, "PAM service to open a session of."),
-		later("set_login_environment", boolean, "", "true", "Set the variables of a login."),
+		key("set_login_environment", boolean, "", "true", "Set HOME, LOGNAME, SHELL and USER.").note("true where user is set"),
 		key("working_directory", workingDirectory, `"/"`, `"-/srv/app"`, `Where the service starts; "~" is its user's home.`),
 		key("umask", mode, `"0022"`, `"0077"`, "File mode creation mask."),
 		key("environment", environ, "", `{ LANG = "C.UTF-8" }`, "Variables of the service."),
@@ -93,18 +93,18 @@ func contextKeys() []Key {
 	}
 }
 
-// terminalKeys say what standard input is.
+// terminalKeys say what standard input is, and what is done to its terminal.
 func terminalKeys() []Key {
 	return []Key{
-		key("standard_input", streamIn, `"null"`, `"file:/etc/app.in"`, "Where standard input comes from."),
-		later("tty_path", text, "", `"/dev/tty1"`, "Terminal of the service."),
-		later("tty_reset", boolean, "false", "true", "Reset the terminal before and after."),
-		later("tty_vhangup", boolean, "false", "true", "Disconnect others from the terminal before and after."),
-		later("tty_vt_disallocate", boolean, "false", "true", "Clear the virtual terminal before and after."),
-		later("tty_rows", integer(0, 65535), "", "40", "Rows of the terminal."),
-		later("tty_columns", integer(0, 65535), "", "132", "Columns of the terminal."),
-		later("utmp_identifier", text, "", `"cons"`, "Identifier of the utmp entry."),
-		later("utmp_mode", choice("init", "login", "user"), `"init"`, `"login"`, "Kind of the utmp entry."),
+		key("standard_input", streamIn, `"null"`, `"tty"`, "Where standard input comes from: with a tty, the service has it as its controlling terminal."),
+		key("tty_path", terminal, `"/dev/console"`, `"/dev/tty1"`, "Terminal of the service."),
+		key("tty_reset", boolean, "false", "true", "Reset the terminal before and after."),
+		key("tty_vhangup", boolean, "false", "true", "Disconnect others from the terminal before and after."),
+		key("tty_vt_disallocate", boolean, "false", "true", "Clear the virtual terminal before and after."),
+		key("tty_rows", integer(1, 65535), "", "40", "Rows of the terminal.").note("as the terminal has them"),
+		key("tty_columns", integer(1, 65535), "", "132", "Columns of the terminal.").note("as the terminal has them"),
+		key("utmp_identifier", utmpID, "", `"cons"`, "Identifier of the entry in utmp and wtmp, at most four bytes; without it there is none."),
+		key("utmp_mode", choice("init", "login", "user"), `"init"`, `"login"`, "Kind of that entry: what the program expects to find."),
 	}
 }
 

@@ -143,8 +143,10 @@ var (
 	cpuQuota         = strictly("percentage", false, ParseCPUQuota)
 	signal           = loosely("signal", false, ParseSignal)
 	workingDirectory = strictly("path", false, ParseWorkingDirectory)
-	streamIn         = strictly("null or file:PATH", false, parseStreamIn)
-	streamOut        = strictly("log, null, inherit, file:PATH, append:PATH or truncate:PATH", false, parseStreamOut)
+	streamIn         = strictly("null, tty, tty-force, tty-fail or file:PATH", false, parseStreamIn)
+	streamOut        = strictly("log, null, inherit, tty, file:PATH, append:PATH or truncate:PATH", false, parseStreamOut)
+	terminal         = strictly("path below /dev", false, parseTerminal)
+	utmpID           = strictly("string", false, parseUtmpID)
 	networkMode      = strictly("private, host, unit:NAME or path:PATH", false, parseNetworkMode)
 	logLevel         = loosely("level", false, parseLogLevel)
 	jobAction        = choice("none", "exit", "exit-force", "reboot", "reboot-force", "reboot-immediate",

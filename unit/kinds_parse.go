@@ -121,7 +121,7 @@ func checkFDName(name string) error {
 }
 
 func parseStreamIn(s string) (Stream, error) {
-	if s == "null" {
+	if slices.Contains([]string{"null", "tty", "tty-force", "tty-fail"}, s) {
 		return Stream{Kind: s}, nil
 	}
 	kind, file, _ := strings.Cut(s, ":")
@@ -129,14 +129,14 @@ func parseStreamIn(s string) (Stream, error) {
 	case "file":
 		p, err := ParsePath(file)
 		return Stream{Kind: kind, Path: p}, err
-	case "tty", "tty-force", "tty-fail", "data", "socket", "fd":
+	case "data", "socket", "fd":
 		return Stream{}, fmt.Errorf("%q is %w", s, errNotYet)
 	}
-	return Stream{}, fmt.Errorf("%q: one of null, file:PATH", s)
+	return Stream{}, fmt.Errorf("%q: one of null, tty, tty-force, tty-fail, file:PATH", s)
 }
 
 func parseStreamOut(s string) (Stream, error) {
-	if slices.Contains([]string{"log", "null", "inherit"}, s) {
+	if slices.Contains([]string{"log", "null", "inherit", "tty"}, s) {
 		return Stream{Kind: s}, nil
 	}
 	kind, file, _ := strings.Cut(s, ":")
@@ -146,10 +146,28 @@ func parseStreamOut(s string) (Stream, error) {
 		return Stream{Kind: kind, Path: p}, err
 	case "journal", "syslog":
 		return Stream{}, fmt.Errorf("%q: write \"log\", and forward = [%q] to send it there too", s, kind)
-	case "tty", "socket", "fd", "kmsg", "kmsg+console", "journal+console":
+	case "socket", "fd", "kmsg", "kmsg+console", "journal+console":
 		return Stream{}, fmt.Errorf("%q is %w", s, errNotYet)
 	}
-	return Stream{}, fmt.Errorf("%q: one of log, null, inherit, file:PATH, append:PATH, truncate:PATH", s)
+	return Stream{}, fmt.Errorf("%q: one of log, null, inherit, tty, file:PATH, append:PATH, truncate:PATH", s)
+}
+
+// parseTerminal takes a device node by its path: what a terminal is called in
+// utmp is the path without /dev/.
+func parseTerminal(s string) (string, error) {
+	p, err := ParsePath(s)
+	if err == nil && (!strings.HasPrefix(p, "/dev/") || p == "/dev/tty") {
+		err = fmt.Errorf("%q: the path of a terminal, such as /dev/tty1", s)
+	}
+	return p, err
+}
+
+// parseUtmpID takes what fits into ut_id (utmp(5)).
+func parseUtmpID(s string) (string, error) {
+	if len(s) > 4 {
+		s = s[len(s)-4:] // as systemd has it: tty of a long name differ at the end
+	}
+	return asIs(s)
 }
 
 func parseNetworkMode(s string) (Network, error) {

@@ -11,6 +11,7 @@ package unit
 
 import (
 	"math"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -102,7 +103,7 @@ type Position struct {
 
 // Service is the [service] table.
 type Service struct {
-	Type       string // simple, exec, oneshot, notify
+	Type       string // simple, exec, oneshot, notify, idle
 	Activation string // boot
 
 	ExecCondition []Command
@@ -181,7 +182,18 @@ type Service struct {
 	LimitRtprio     *Rlimit
 	LimitRttime     *Rlimit // microseconds
 
-	StandardInput Stream // null or file
+	StandardInput       Stream // null, file, tty, tty-force or tty-fail
+	SetLoginEnvironment *bool  // nil: where there is a user
+
+	TtyPath          string // below /dev
+	TtyReset         bool
+	TtyVhangup       bool
+	TtyVtDisallocate bool
+	TtyRows          int // 0: as the terminal has them
+	TtyColumns       int
+
+	UtmpIdentifier string // at most four bytes; "": no entry
+	UtmpMode       string // init, login, user
 }
 
 // Isolation is the [isolation] table.
@@ -423,8 +435,16 @@ type DeviceRule struct {
 
 // Stream is where a standard stream leads.
 type Stream struct {
-	Kind string // log, null, file, append, truncate
-	Path string // absolute, of the last three
+	Kind string // log, null, file, append, truncate, tty, tty-force, tty-fail
+	Path string // absolute, of file, append and truncate
+}
+
+// Terminal reports whether the stream is the terminal of tty_path.
+func (s Stream) Terminal() bool { return strings.HasPrefix(s.Kind, "tty") }
+
+// UsesTerminal reports whether any standard descriptor is the terminal.
+func (u *Unit) UsesTerminal() bool {
+	return u.Service.StandardInput.Terminal() || u.Log.StandardOutput.Terminal() || u.Log.StandardError.Terminal()
 }
 
 // OpenFile is one entry of open_file.

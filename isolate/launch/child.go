@@ -33,6 +33,7 @@ type rawStep struct {
 	tolerate   [2]uint16
 	skipFail   uint8
 	skipDone   uint8
+	back       uint8
 	save       uint8
 	class      uint8
 	savedInput uint8 // bit i: argument i is the saved result
@@ -129,6 +130,9 @@ func run(img *image, steps *rawSteps) bool {
 				img.saved = r
 			}
 			i += uintptr(s.skipDone)
+			if s.back != 0 {
+				i -= uintptr(s.back) + 1 // and the loop adds one
+			}
 			continue
 		}
 		if uint16(e) == s.tolerate[0] || uint16(e) == s.tolerate[1] {

@@ -69,6 +69,7 @@ var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallCloseRange:   unix.SYS_CLOSE_RANGE,
 	isolate.CallMknod:        unix.SYS_MKNODAT,
 	isolate.CallSocket:       unix.SYS_SOCKET,
+	isolate.CallNanosleep:    unix.SYS_NANOSLEEP,
 	isolate.CallVerifyDir:    opVerifyDir,
 	isolate.CallTellPID:      opTellPID,
 }
@@ -132,7 +133,7 @@ func (e *encoder) holds(n isolate.Need) bool {
 }
 
 func (e *encoder) step(s isolate.Step) (rawStep, error) {
-	r := rawStep{nr: sysNumber[s.Call], skipFail: uint8(s.SkipFail), skipDone: uint8(s.SkipDone), class: uint8(s.Class)}
+	r := rawStep{nr: sysNumber[s.Call], skipFail: uint8(s.SkipFail), skipDone: uint8(s.SkipDone), back: uint8(s.Back), class: uint8(s.Class)}
 	for i, t := range s.Tolerate {
 		r.tolerate[i] = uint16(t)
 	}

@@ -24,7 +24,7 @@ type Config struct {
 	StartLimitAction, FailureAction, SuccessAction string        // "" and "none": nothing
 	JobTimeout                                     time.Duration // 0 and Forever: none
 
-	Type            string // simple, exec, oneshot, notify
+	Type            string // simple, exec, oneshot, notify, idle
 	RemainAfterExit bool
 	ExitType        string // main, cgroup
 	OOMPolicy       string // continue, stop, kill

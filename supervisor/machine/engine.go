@@ -134,6 +134,9 @@ func (e *Engine) tick() {
 		if d := u.m.due(); d != 0 && d <= e.now {
 			e.apply(i, elapsed{})
 		}
+		if j := u.job; j != nil {
+			e.tickIdle(i, j)
+		}
 		if j := u.job; j != nil && j.deadline != 0 && j.deadline <= e.now {
 			e.endJob(i, JobTimeout, Reason{Text: "job_timeout_sec has passed"})
 		}
@@ -146,7 +149,7 @@ func (e *Engine) Deadline() (Instant, bool) {
 	for _, u := range e.units {
 		first = earlier(first, u.m.due())
 		if u.job != nil {
-			first = earlier(first, u.job.deadline)
+			first = earlier(earlier(first, u.job.deadline), u.job.idleDue())
 		}
 	}
 	return first, first != 0
@@ -197,11 +200,7 @@ func (e *Engine) look(i int) {
 
 // finish drains the queue and closes the call.
 func (e *Engine) finish() []Effect {
-	for len(e.queue) > 0 {
-		i := e.queue[0]
-		e.queue = e.queue[1:]
-		e.queued[i] = false
-		e.examine(i)
+	for e.drain(); e.endQuiet(); e.drain() {
 	}
 	e.answerClosing()
 	out := e.publish()
@@ -209,6 +208,16 @@ func (e *Engine) finish() []Effect {
 	out = append(out, e.done...)
 	e.queue, e.effects, e.done = nil, nil, nil
 	return out
+}
+
+// drain examines until nothing is left to be looked at.
+func (e *Engine) drain() {
+	for len(e.queue) > 0 {
+		i := e.queue[0]
+		e.queue = e.queue[1:]
+		e.queued[i] = false
+		e.examine(i)
+	}
 }
 
 // publish stores every snapshot that changed, before the effects that it

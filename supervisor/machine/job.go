@@ -10,6 +10,8 @@ type job struct {
 	auto     bool // it is the unit's own coming back, however many attempts that takes
 	why      StopReason
 	deadline Instant
+	idle     Instant // type = "idle": it may start, and waits until then for the others
+	quiet    bool    // and that is over
 }
 
 // waiter is a request that the job answers.
@@ -207,6 +209,9 @@ func (e *Engine) driveStart(i int) {
 		}
 		if reason, ok := e.mayStart(i); !ok {
 			e.refuseStart(i, reason)
+			return
+		}
+		if u.cfg.Type == "idle" && e.waitsForQuiet(j) {
 			return
 		}
 		j.running = true
