@@ -16,6 +16,12 @@ for unit in nsinit.service nsinit.slice; do
 	chmod 644 "$DESTDIR$SYSTEMDDIR/$unit"
 done
 
+# Shells and logins on terminals. No target that a boot reaches wants them until
+# somebody enables them.
+install -m 644 "$here"/units/*.toml "$DESTDIR$UNITDIR/"
+install -d "$DESTDIR$UNITDIR/console-getty.toml.d"
+install -m 644 "$here"/units/console-getty.toml.d/*.toml "$DESTDIR$UNITDIR/console-getty.toml.d/"
+
 for page in "$bin"/man/*.[1-8]; do
 	section=${page##*.}
 	install -d "$DESTDIR$MANDIR/man$section"

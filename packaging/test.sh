@@ -47,7 +47,7 @@ testlane() { # NAME GO-TEST-ARGUMENT...
 }
 
 lane_deps() {
-	packaging/deps.sh gcc libc6-dev procps systemd curl nginx redis-server postgresql
+	packaging/deps.sh gcc libc6-dev procps systemd curl nginx redis-server postgresql busybox
 }
 
 lane_vet() {
@@ -105,7 +105,7 @@ lane_packaging() {
 	make -s install DESTDIR="$root" || return 1
 	verify_systemd "$root" || ok=1
 	verify_manual || ok=1
-	bin/nsctl verify examples/*.toml examples/daemons/*.toml || ok=1
+	bin/nsctl verify examples/*.toml examples/daemons/*.toml packaging/units/*.toml || ok=1
 	rm -rf "$root"
 	return $ok
 }

@@ -140,6 +140,9 @@ func (m *Manager) waitsFor(s machine.Snapshot) string {
 			}
 		}
 	}
+	if def := m.defs[s.Unit]; def != nil && def.Service.Type == "idle" && s.Job == machine.VerbStart {
+		return "waiting until other jobs are done"
+	}
 	return ""
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/nsinit/nsinit/supervisor/tty"
 	"github.com/nsinit/nsinit/unit"
 )
 
@@ -31,6 +32,8 @@ type Config struct {
 	// is made, "nsinit.slice" under systemd; "" is the tree's root.
 	CgroupParent string
 
+	Utmp tty.UtmpFiles // where logins are entered
+
 	Version string
 	Lax     bool // accept unit files that others than root can write
 	Logger  zerolog.Logger
@@ -45,6 +48,7 @@ func DefaultConfig(instance string) Config {
 		RuntimeDir: filepath.Join("/run", instance),
 		LogDir:     filepath.Join("/var/log", instance),
 		Target:     "default",
+		Utmp:       tty.MachineUtmp(),
 		Logger:     zerolog.Nop(),
 	}
 }

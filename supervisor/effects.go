@@ -54,6 +54,7 @@ func (m *Manager) publish(snap machine.Snapshot) {
 	before := s.snap
 	s.snap = snap
 	m.storeState(s)
+	m.enterLogin(s, before, snap)
 	if before.State != snap.State || before.Generation != snap.Generation || before.MainPID != snap.MainPID {
 		m.events.publish(control.Event{Unit: snap.Unit, Type: "state", ActiveState: string(snap.State.Active()), SubState: snap.State.Sub(),
 			Result: snap.Result.String(), MainPID: snap.MainPID, Generation: snap.Generation, Text: snap.StatusText})

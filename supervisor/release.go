@@ -79,7 +79,7 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 		gone := m.removing(passing)
 		m.background(func() {
 			err := m.endGeneration(cgroup, reaper)
-			err = errors.Join(err, removeDirectories(passing), g.removeDir())
+			err = errors.Join(err, terminalOf(g.def).Release(), removeDirectories(passing), g.removeDir())
 			close(gone)
 			m.poller.Post(func() {
 				if err != nil {

@@ -28,6 +28,7 @@ type service struct {
 	launching   bool             // a launch of this unit is under way on a worker
 	releaseWait *machine.Release // that came meanwhile
 	start       startState
+	login       chan struct{}  // closed when the last entry in utmp is written
 	notices     []notice       // about the present start
 	record      *reaper.Record // of the last start, once it has ended
 }

@@ -98,6 +98,9 @@ func (b *birth) make() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := terminalOf(b.g.def).Prepare(); err != nil {
+		return err
+	}
 	b.files.Dir = b.g.dir
 	b.g.reaper, err = b.m.launcher.Launch(b.g.program, b.g.number, b.files)
 	b.g.child = err == nil

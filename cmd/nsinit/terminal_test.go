@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,7 +53,10 @@ func (term *terminal) read() {
 		term.mu.Lock()
 		term.text.Write(b[:n])
 		term.mu.Unlock()
-		if err != nil {
+		switch {
+		case errors.Is(err, syscall.EIO): // nobody has the other end; somebody may
+			time.Sleep(5 * time.Millisecond)
+		case err != nil:
 			return
 		}
 	}

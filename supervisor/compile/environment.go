@@ -22,12 +22,15 @@ const notifyInside = "/run/nsinit/notify"
 // the final word.
 func (c *compiler) environment(kind isolate.ExecKind, hook *Hook) map[string]string {
 	env := map[string]string{"PATH": defaultPath}
-	if c.account.userGiven {
+	if login := c.unit.Service.SetLoginEnvironment; login == nil && c.account.userGiven || login != nil && *login {
 		env["USER"], env["LOGNAME"] = c.account.name, c.account.name
 		env["HOME"], env["SHELL"] = c.account.home, c.account.shell
 	}
 	if c.unit.Isolation.Profile != unit.ProfileHost {
 		env["container"] = "nsinit"
+	}
+	if c.unit.UsesTerminal() && kind != isolate.ExecCommand {
+		env["TERM"] = terminalType(c.unit.Service.TtyPath, c.facts.Console, c.facts.ConsoleTerm)
 	}
 	c.directoryVariables(env)
 	for _, assignment := range c.facts.Environ {

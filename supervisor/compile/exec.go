@@ -28,9 +28,9 @@ func (c *compiler) exec(kind isolate.ExecKind, index int, command unit.Command, 
 	exec.Cred = c.credentials(command)
 	if kind == isolate.ExecStart {
 		exec.Passed = len(c.facts.Passed)
-		exec.Stdin = stdin(c.unit.Service.StandardInput)
+		exec.Stdin = stdin(c.unit.Service.StandardInput, c.unit.Service.TtyPath)
 	}
-	exec.Stdout, exec.Stderr = outputs(c.unit.Log.StandardOutput, c.unit.Log.StandardError)
+	exec.Stdout, exec.Stderr = c.outputs(exec.Stdin)
 	return exec, nil
 }
 
@@ -83,25 +83,43 @@ func StatusSet(set unit.ExitStatusSet) isolate.StatusSet {
 
 func signalBit(s syscall.Signal) uint64 { return 1 << (uint(s) - 1) }
 
-// stdin returns descriptor 0: /dev/null or a file, opened inside.
-func stdin(s unit.Stream) isolate.Stdio {
-	if s.Kind == "file" {
+// stdin returns descriptor 0: /dev/null, or a file or terminal, opened inside.
+func stdin(s unit.Stream, terminal string) isolate.Stdio {
+	tty := isolate.Stdio{Kind: isolate.StdioTTY, Path: terminal}
+	switch s.Kind {
+	case "file":
 		return isolate.Stdio{Kind: isolate.StdioFile, Path: s.Path, Flags: unix.O_RDONLY}
+	case "tty":
+		return tty
+	case "tty-force":
+		tty.Acquire = isolate.AcquireForce
+		return tty
+	case "tty-fail":
+		tty.Acquire = isolate.AcquireFail
+		return tty
 	}
 	return isolate.Stdio{Kind: isolate.StdioNull}
 }
 
 // outputs returns descriptors 1 and 2. One file for both is opened once, so
-// that they share an offset.
-func outputs(out, err unit.Stream) (stdout, stderr isolate.Stdio) {
-	stdout, stderr = output(out), output(err)
+// that they share an offset; and so is the terminal that is standard input.
+// Commands around main, which have no standard input, open the terminal.
+func (c *compiler) outputs(in isolate.Stdio) (stdout, stderr isolate.Stdio) {
+	out, err := c.unit.Log.StandardOutput, c.unit.Log.StandardError
+	stdout, stderr = c.output(out, in), c.output(err, in)
 	if stdout.Kind == isolate.StdioFile && out == err {
 		stderr = isolate.Stdio{Kind: isolate.StdioSame}
 	}
 	return stdout, stderr
 }
 
-func output(s unit.Stream) isolate.Stdio {
+func (c *compiler) output(s unit.Stream, in isolate.Stdio) isolate.Stdio {
+	if s.Terminal() && in.Kind == isolate.StdioTTY {
+		return isolate.Stdio{Kind: isolate.StdioInput}
+	}
+	if s.Terminal() {
+		return isolate.Stdio{Kind: isolate.StdioFile, Path: c.unit.Service.TtyPath, Flags: unix.O_WRONLY}
+	}
 	file := isolate.Stdio{Kind: isolate.StdioFile, Path: s.Path, Flags: unix.O_WRONLY | unix.O_CREAT}
 	switch s.Kind {
 	case "log":

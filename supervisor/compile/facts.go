@@ -16,6 +16,9 @@ type Facts struct {
 	Hosts       string   // /etc/hosts of the service's root; "" if it has none
 	RunTargets  []string // files below /run that links of the host lead to (/etc/resolv.conf)
 
+	Console     string // the terminal behind /dev/console, "tty0" or "ttyS0"; "" if the kernel does not say
+	ConsoleTerm string // TERM= of the kernel's command line, which is the console's
+
 	// Devices has the machine's devices that device_allow could mean.
 	Devices []Device
 

@@ -29,6 +29,9 @@ func (c *compiler) fileSystem(spec *isolate.Spec) error {
 	if err = c.devices(spec); err != nil {
 		return err
 	}
+	if spec.Devices, err = c.terminalDevice(spec.Devices); err != nil {
+		return err
+	}
 	s := &c.unit.Security
 	if s.ProtectProc != "default" {
 		spec.Proc.HidePID = s.ProtectProc

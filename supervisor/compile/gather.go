@@ -50,6 +50,9 @@ func (r *Reader) Gather(u *unit.Unit) (Facts, error) {
 	if f.Missing, err = missingTargets(u); err != nil {
 		return fail("filesystem.bind_paths", err)
 	}
+	if u.UsesTerminal() {
+		f.Console, f.ConsoleTerm = readConsole()
+	}
 	if root == "/" {
 		f.RunTargets = runTargets(root)
 	}

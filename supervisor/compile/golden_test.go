@@ -64,13 +64,15 @@ func testFacts() Facts {
 			{"/dev/ttyS0", []string{"ttyS"}, isolate.DeviceNode{Major: 4, Minor: 64, Mode: 0o660, GID: 20}},
 			{"/dev/loop0", []string{"loop"}, isolate.DeviceNode{Block: true, Major: 7, Mode: 0o660, GID: 6}},
 			{"/dev/loop1", []string{"loop"}, isolate.DeviceNode{Block: true, Major: 7, Minor: 1, Mode: 0o660, GID: 6}}},
+		Console:      "ttyS0",
+		ConsoleTerm:  "xterm",
 		NotifySocket: "/run/nsinit/units/u/notify",
 		LogSocket:    "/run/nsinit/units/u/log",
 	}
 }
 
 func TestGolden(t *testing.T) {
-	for _, name := range []string{"strict", "daemon", "host", "files", "user", "ambient"} {
+	for _, name := range []string{"strict", "daemon", "host", "files", "user", "ambient", "terminal"} {
 		t.Run(name, func(t *testing.T) {
 			u := load(t, name)
 			service, err := Start(u, isolate.OldestHost(), testFacts())
@@ -95,7 +97,7 @@ func TestGolden(t *testing.T) {
 
 // What is compiled must also be a program: isolate refuses contradictions.
 func TestGoldenSpecsCompile(t *testing.T) {
-	for _, name := range []string{"strict", "daemon", "host", "files", "user", "ambient"} {
+	for _, name := range []string{"strict", "daemon", "host", "files", "user", "ambient", "terminal"} {
 		service, err := Start(load(t, name), isolate.OldestHost(), testFacts())
 		if err != nil {
 			t.Fatal(err)
