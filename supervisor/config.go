@@ -32,6 +32,15 @@ type Config struct {
 	// is made, "nsinit.slice" under systemd; "" is the tree's root.
 	CgroupParent string
 
+	// OwnMachine says that nsinit is process 1 here, of a machine or a container:
+	// the root of the cgroup tree is its own, and nobody else prepares the rest.
+	OwnMachine bool
+
+	// Console is the terminal, file or pipe that shows what happens between boot
+	// and target, and at the end; "" is none. Quiet keeps what went wrong.
+	Console string
+	Quiet   bool
+
 	Utmp tty.UtmpFiles // where logins are entered
 
 	Version string

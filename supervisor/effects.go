@@ -55,6 +55,8 @@ func (m *Manager) publish(snap machine.Snapshot) {
 	s.snap = snap
 	m.storeState(s)
 	m.enterLogin(s, before, snap)
+	m.tell(before, snap)
+	m.noticeBooted(before, snap)
 	if before.State != snap.State || before.Generation != snap.Generation || before.MainPID != snap.MainPID {
 		m.events.publish(control.Event{Unit: snap.Unit, Type: "state", ActiveState: string(snap.State.Active()), SubState: snap.State.Sub(),
 			Result: snap.Result.String(), MainPID: snap.MainPID, Generation: snap.Generation, Text: snap.StatusText})

@@ -79,6 +79,7 @@ type Manager struct {
 	removals map[string]chan struct{} // runtime directories, closed once they are gone
 	nextID   uint64
 	stopping bool
+	watched  watched  // the console
 	problems []string // what this host lacks
 }
 
@@ -238,11 +239,17 @@ func (m *Manager) onWorker(s slots, f func()) {
 func (m *Manager) begin() {
 	first := m.takeInstance()
 	m.openKeeper()
-	_, effects := m.load()
+	m.openConsole()
+	problems, effects := m.load()
+	m.tellBadUnits(problems)
 	m.carryOut(effects)
 	m.adopt()
+	if target, _ := m.engine.State(m.set.Canonical(m.cfg.Target)); !first && target.Job != machine.VerbStart {
+		m.booted() // the one before had come to the end of it, or was told to stop
+	}
 	if first {
 		m.request(machine.VerbStart, m.cfg.Target, func(d machine.JobDone) {
+			m.booted()
 			if d.Result != machine.JobDoneOK {
 				m.log.Warn().Str("unit", m.cfg.Target).Str("result", string(d.Result)).Msg(d.Reason.Text)
 			}
@@ -267,13 +274,17 @@ func (m *Manager) takeInstance() bool {
 	}
 	m.state = instanceState{Version: stateVersion, BootID: bootID(), PID: os.Getpid(), BootUsec: m.began.UnixMicro()}
 	if !first {
-		m.state.BootUsec, m.state.Restarts = last.BootUsec, last.Restarts+1
+		m.state.BootUsec, m.state.Restarts, m.state.Booted = last.BootUsec, last.Restarts+1, last.Booted
 		m.lastEnd = "ended without stopping its services"
 	}
-	if err := writeState(path, m.state); err != nil {
+	m.storeInstance()
+	return first
+}
+
+func (m *Manager) storeInstance() {
+	if err := writeState(filepath.Join(m.cfg.RuntimeDir, "manager.json"), m.state); err != nil {
 		m.problem(err)
 	}
-	return first
 }
 
 // problemsMax is how many problems status shows; the log has all.
@@ -292,9 +303,7 @@ func (m *Manager) shutdown() {
 		return
 	}
 	m.stopping, m.state.Stopping = true, true
-	if err := writeState(filepath.Join(m.cfg.RuntimeDir, "manager.json"), m.state); err != nil {
-		m.problem(err)
-	}
+	m.storeInstance()
 	m.log.Info().Msg("stopping everything")
 	m.request(machine.VerbStopAll, "", func(machine.JobDone) { m.endLeftovers(m.poller.Close) })
 }
@@ -310,6 +319,9 @@ func (m *Manager) close(server *control.Server) error {
 		s.closeAll()
 	}
 	m.pump.Close()
+	if m.watched.screen != nil {
+		m.watched.screen.Close()
+	}
 	if !m.allEnded() {
 		m.log.Error().Msg("some work hangs, most likely on a file system that does not answer; not waiting for it")
 	}

@@ -40,6 +40,7 @@ type instanceState struct {
 	PID      int    `json:"pid"`
 	BootUsec int64  `json:"boot_usec"` // when the first manager of this instance began
 	Restarts int    `json:"restarts"`
+	Booted   bool   `json:"booted,omitempty"`   // the start of the target is over, however it ended
 	Stopping bool   `json:"stopping,omitempty"` // it was told to stop everything, and to end
 }
 

@@ -13,12 +13,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -51,6 +54,8 @@ func parse(args []string) (supervisor.Config, error) {
 	logDir := f.String("log-dir", "", "`directory` of logs, instead of /var/log/NAME")
 	target := f.String("unit", "default", "`unit` that the first start aims at")
 	parent := f.String("cgroup-parent", "", "`cgroup`, relative to the cgroup2 mount, in which the instance's is made")
+	initOf := f.String("init-of", "", "what process 1, which starts this, is the init of: `machine` or container")
+	console := f.String("console", "", "`file` that shows what happens between boot and the target, and at the end (a machine's: /dev/console; none)")
 	debug := f.Bool("debug", false, "log more")
 	showVersion := f.Bool("version", false, "print the version and exit")
 	f.Parse(args) // ExitOnError
@@ -75,8 +80,29 @@ func parse(args []string) (supervisor.Config, error) {
 			*p = abs
 		}
 	}
+	switch cfg.OwnMachine = *initOf != ""; *initOf {
+	case "", "machine", "container":
+	default:
+		return cfg, fmt.Errorf("cannot be the manager of %q: --init-of takes machine or container", *initOf)
+	}
+	cfg.Console, cfg.Quiet = consoleOf(*console, *initOf)
 	cfg.Logger = logger(*debug)
 	return cfg, nil
+}
+
+// consoleOf is where the console lines go. A machine's kernel command line says
+// "quiet", which keeps those that tell of a failure.
+func consoleOf(path, initOf string) (console string, quiet bool) {
+	if initOf == "machine" {
+		line, _ := os.ReadFile("/proc/cmdline") // without one nobody has asked for quiet
+		words, _, _ := strings.Cut(" "+string(line)+" ", " -- ")
+		quiet = slices.Contains(strings.Fields(words), "quiet")
+		path = cmp.Or(path, "/dev/console")
+	}
+	if path == "none" {
+		path = ""
+	}
+	return path, quiet
 }
 
 // logger writes for people on a terminal, and JSON otherwise.
