@@ -15,6 +15,7 @@ SYSTEMDDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/systemd/system,$(PREFIX)/li
 FUZZTIME  ?= 60s
 LANES     ?=
 DAEMONS   ?= 0
+MACHINE   ?= 0
 BENCHFLAGS ?=
 
 # Static and never PIE: nsinit's launch code runs in a bare fork and refuses to
@@ -55,8 +56,8 @@ bench: build ## compare with bubblewrap, crun, runc, s6, runit and tini on this 
 man: ## convert the manual pages into bin/man
 	GO='$(GO)' packaging/man.sh bin/man
 
-install: build man ## install under $(DESTDIR)$(PREFIX)
-	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' BINDIR='$(BINDIR)' MANDIR='$(MANDIR)' \
+install: build man ## install under $(DESTDIR)$(PREFIX) (MACHINE=1: poweroff, reboot, halt and shutdown too)
+	MACHINE='$(MACHINE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' BINDIR='$(BINDIR)' MANDIR='$(MANDIR)' \
 	UNITDIR='$(UNITDIR)' SYSTEMDDIR='$(SYSTEMDDIR)' SYSCONFDIR='$(SYSCONFDIR)' packaging/install.sh
 
 clean: ## remove what the other targets built

@@ -10,6 +10,14 @@ install -d "$DESTDIR$SBINDIR" "$DESTDIR$BINDIR" "$DESTDIR$UNITDIR" "$DESTDIR$SYS
 install -m 755 "$bin/nsinit" "$DESTDIR$SBINDIR/nsinit"
 install -m 755 "$bin/nsctl" "$DESTDIR$BINDIR/nsctl"
 
+# halt(8) and its like are links to nsctl. Where another init has put its own, as
+# on an ordinary host, they stay: MACHINE=1 is for the image of a machine.
+if [ "${MACHINE:-0}" = 1 ]; then
+	for name in poweroff reboot halt shutdown; do
+		ln -sf "$BINDIR/nsctl" "$DESTDIR$SBINDIR/$name"
+	done
+fi
+
 for unit in nsinit.service nsinit.slice; do
 	sed -e "s,/usr/sbin/nsinit,$SBINDIR/nsinit," -e "s,/usr/bin/nsctl,$BINDIR/nsctl," \
 		"$here/$unit" >"$DESTDIR$SYSTEMDDIR/$unit"

@@ -35,6 +35,9 @@ func doneText(verb string, before, after machine.Snapshot, took time.Duration) s
 	if verb != control.VerbStart && !before.State.Down() {
 		word = "restarted"
 	}
+	if verb == control.VerbIsolate {
+		word = "isolated"
+	}
 	if after.State == machine.Reached {
 		return word
 	}

@@ -33,6 +33,7 @@ func (b backend) Manager(ctx context.Context) (control.ManagerStatus, error) {
 	err := m.call(ctx, func() {
 		st.BootUsec, st.ManagerRestarts, st.LastEnd = m.state.BootUsec, m.state.Restarts, m.lastEnd
 		st.Problems = slices.Clone(m.problems)
+		st.OwnsMachine, st.Shutdown = m.ownsMachine(), m.state.Shutdown
 		for _, name := range m.unitNames() {
 			if u := m.defs[name]; u == nil || u.Path != "" {
 				st.Counts[m.countedAs(name)]++
@@ -42,7 +43,7 @@ func (b backend) Manager(ctx context.Context) (control.ManagerStatus, error) {
 		if target.State.Up() {
 			st.TargetNsec = max(1, (clockNow().usec(target.ActiveSince)-st.BootUsec)*1000)
 		}
-		st.State = instanceWord(m.stopping, target, st.Counts)
+		st.State = instanceWord(m.stopping, m.inRescue(), target, st.Counts)
 	})
 	if err != nil {
 		return control.ManagerStatus{}, err
@@ -52,10 +53,12 @@ func (b backend) Manager(ctx context.Context) (control.ManagerStatus, error) {
 }
 
 // instanceWord is what systemctl is-system-running would say.
-func instanceWord(stopping bool, target machine.Snapshot, counts map[string]int) string {
+func instanceWord(stopping, rescue bool, target machine.Snapshot, counts map[string]int) string {
 	switch {
 	case stopping:
 		return "stopping"
+	case rescue:
+		return "maintenance"
 	case target.Job == machine.VerbStart:
 		return "starting"
 	case counts["failed"]+counts["bad-file"] > 0:

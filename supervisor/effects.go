@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -205,15 +206,20 @@ func (m *Manager) find(r machine.Ref) *generation {
 	return s.generationOf(r.Generation)
 }
 
-// action carries out start_limit_action and its like. This manager is not PID 1
-// of a machine: what concerns the machine is its init's.
+// action carries out start_limit_action and its like. The words with -force and
+// -immediate end the machine in order too: there is no end that spares the disks
+// more.
 func (m *Manager) action(e machine.Action) {
 	l := m.log.Error().Str("unit", e.Unit).Str("action", e.Action).Str("key", e.Why)
-	switch e.Action {
-	case "exit", "exit-force":
+	word, _, _ := strings.Cut(e.Action, "-")
+	if word == "exit" {
 		l.Msg("ending this instance, as the unit asks")
 		m.poller.Post(m.shutdown)
-	default:
-		l.Msg("cannot carry out: this manager is not the init of a machine")
+		return
 	}
+	if err := m.endMachine(word); err != nil {
+		l.Err(err).Msg("cannot carry out")
+		return
+	}
+	l.Msg("ending the machine, as the unit asks")
 }

@@ -79,8 +79,9 @@ type Manager struct {
 	removals map[string]chan struct{} // runtime directories, closed once they are gone
 	nextID   uint64
 	stopping bool
-	watched  watched  // the console
-	problems []string // what this host lacks
+	watched  watched     // the console
+	ending   *time.Timer // looks at the clock for state.Shutdown
+	problems []string    // what this host lacks
 }
 
 // New prepares a manager: it takes the runtime directory, the cgroup and the
@@ -244,6 +245,7 @@ func (m *Manager) begin() {
 	m.tellBadUnits(problems)
 	m.carryOut(effects)
 	m.adopt()
+	m.awaitShutdown()
 	if target, _ := m.engine.State(m.set.Canonical(m.cfg.Target)); !first && target.Job != machine.VerbStart {
 		m.booted() // the one before had come to the end of it, or was told to stop
 	}
@@ -275,6 +277,7 @@ func (m *Manager) takeInstance() bool {
 	m.state = instanceState{Version: stateVersion, BootID: bootID(), PID: os.Getpid(), BootUsec: m.began.UnixMicro()}
 	if !first {
 		m.state.BootUsec, m.state.Restarts, m.state.Booted = last.BootUsec, last.Restarts+1, last.Booted
+		m.state.Shutdown = last.Shutdown
 		m.lastEnd = "ended without stopping its services"
 	}
 	m.storeInstance()
@@ -319,6 +322,9 @@ func (m *Manager) close(server *control.Server) error {
 		s.closeAll()
 	}
 	m.pump.Close()
+	if m.ending != nil {
+		m.ending.Stop()
+	}
 	if m.watched.screen != nil {
 		m.watched.screen.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/machine"
 )
 
@@ -35,13 +36,14 @@ type startState struct {
 
 // instanceState is the manager's own file: who ran last, and since when.
 type instanceState struct {
-	Version  int    `json:"version"`
-	BootID   string `json:"boot_id"`
-	PID      int    `json:"pid"`
-	BootUsec int64  `json:"boot_usec"` // when the first manager of this instance began
-	Restarts int    `json:"restarts"`
-	Booted   bool   `json:"booted,omitempty"`   // the start of the target is over, however it ended
-	Stopping bool   `json:"stopping,omitempty"` // it was told to stop everything, and to end
+	Version  int               `json:"version"`
+	BootID   string            `json:"boot_id"`
+	PID      int               `json:"pid"`
+	BootUsec int64             `json:"boot_usec"` // when the first manager of this instance began
+	Restarts int               `json:"restarts"`
+	Booted   bool              `json:"booted,omitempty"`   // the start of the target is over, however it ended
+	Shutdown *control.Shutdown `json:"shutdown,omitempty"` // that waits for its time
+	Stopping bool              `json:"stopping,omitempty"` // it was told to stop everything, and to end
 }
 
 // writeState replaces a file as a whole: whoever reads it, a manager after a

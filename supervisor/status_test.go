@@ -223,7 +223,7 @@ func TestInstanceWord(t *testing.T) {
 		counts   map[string]int
 		want     string
 	}{{true, "", nil, "stopping"}, {false, machine.VerbStart, nil, "starting"}, {false, "", map[string]int{"failed": 1}, "degraded"}, {false, "", nil, "running"}} {
-		if got := instanceWord(tt.stopping, machine.Snapshot{Job: tt.job}, tt.counts); got != tt.want {
+		if got := instanceWord(tt.stopping, false, machine.Snapshot{Job: tt.job}, tt.counts); got != tt.want {
 			t.Errorf("got %s, want %s", got, tt.want)
 		}
 	}

@@ -36,7 +36,7 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 func main() {
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, out: os.Stdout, err: os.Stderr, env: os.Getenv}
-	os.Exit(run(a, os.Args[1:]))
+	os.Exit(run(a, byName(os.Args[0], os.Args[1:])))
 }
 
 // run executes one command line and gives the exit code.

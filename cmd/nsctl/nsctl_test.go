@@ -21,6 +21,7 @@ import (
 type manager struct {
 	acted  []control.ActRequest
 	killed []control.KillRequest
+	ended  []string
 	execs  []control.ExecRequest
 	logs   []control.LogQuery
 	exec   func(control.ExecRequest) control.ExecProcess
@@ -99,6 +100,11 @@ func (m *manager) Kill(_ context.Context, req control.KillRequest) error {
 }
 
 func (m *manager) ResetFailed(context.Context, []string) error { return nil }
+
+func (m *manager) Machine(_ context.Context, action string, req control.MachineRequest) (control.MachineReply, error) {
+	m.ended = append(m.ended, action)
+	return control.MachineReply{Shutdown: &control.Shutdown{Action: action, AtUsec: req.AtUsec, Message: req.Message}}, nil
+}
 
 func (m *manager) Reload(context.Context) (control.ReloadResult, error) {
 	return control.ReloadResult{Loaded: 3, Changed: []string{"nginx"}, Problems: []string{"x.toml:1:1: bad"}}, nil
@@ -269,6 +275,17 @@ func TestCommands(t *testing.T) {
 		{"list-units --type=service", 0, "3 units", ""},
 		{"list-units -t socket", 0, "0 units", ""},
 		{"list-unit-files", 0, "/u/nginx.toml", ""},
+		{"is-system-running", 0, "running", ""},
+		{"rescue", 0, "rescue: isolate", ""},
+		{"isolate default.target", 0, "default: isolate", ""},
+		{"poweroff", 0, "", ""},
+		{"reboot --no-wall --force", 0, "", ""},
+		{"halt --when=tomorrow", 1, "", "--when is not supported; shutdown takes a time"},
+		{"shutdown --no-wall -r +5 for a new kernel", 0, "Reboot scheduled for ", ""},
+		{"shutdown -h now", 0, "", ""},
+		{"shutdown tomorrow", 1, "", `cannot shut down at "tomorrow"`},
+		{"shutdown -c --no-wall", 0, "taken back", ""},
+		{"shutdown --show", 1, "", "no shutdown is scheduled"},
 		{"start nginx", 0, "nginx: started in 41 ms", ""},
 		{"start -q nginx", 0, "", ""},
 		{"start --wait nginx", 0, "nginx: waiting for something", ""},

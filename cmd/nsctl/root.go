@@ -36,7 +36,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(noSuchFlag)
 	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "do", Title: "Do:"},
-		&cobra.Group{ID: "files", Title: "Unit files:"})
+		&cobra.Group{ID: "machine", Title: "The machine:"}, &cobra.Group{ID: "files", Title: "Unit files:"})
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
 			c.GroupID = group
@@ -47,6 +47,9 @@ func newRoot(a *app) *cobra.Command {
 		showCmd(a), dependenciesCmd(a), logsCmd(a), eventsCmd(a))
 	add("do", actionCmds(a)...)
 	add("do", killCmd(a), resetFailedCmd(a), execCmd(a))
+	add("machine", machineCmds(a)...)
+	add("machine", shutdownCmd(a))
+	root.AddCommand(linkCmds(a)...)
 	add("files", catCmd(a), editCmd(a), revertCmd(a), planCmd(a), verifyCmd(a), explainCmd(a), enableCmd(a), disableCmd(a), maskCmd(a), unmaskCmd(a), reloadCmd(a))
 	root.AddCommand(versionCmd(a))
 	for _, cmd := range root.Commands() {

@@ -27,10 +27,11 @@ func accessTable() map[string]Role {
 		// As the service's own user and not as root, see execRequest.
 		"POST /v1/units/{unit}/exec": RoleOperator,
 
-		"POST /v1/enable":  RoleAdmin,
-		"POST /v1/disable": RoleAdmin,
-		"POST /v1/mask":    RoleAdmin,
-		"POST /v1/unmask":  RoleAdmin,
+		"POST /v1/enable":           RoleAdmin,
+		"POST /v1/disable":          RoleAdmin,
+		"POST /v1/mask":             RoleAdmin,
+		"POST /v1/unmask":           RoleAdmin,
+		"POST /v1/machine/{action}": RoleAdmin,
 	}
 }
 

@@ -38,6 +38,7 @@ func samples() map[string]sample {
 		"POST /v1/disable":                  {"/v1/disable", `{"units":["web"]}`},
 		"POST /v1/mask":                     {"/v1/mask", `{"units":["web"]}`},
 		"POST /v1/unmask":                   {"/v1/unmask", `{"units":["web"]}`},
+		"POST /v1/machine/{action}":         {"/v1/machine/poweroff", `{"at_usec":5,"message":"m"}`},
 		"POST /v1/units/{unit}/exec":        {"/v1/units/web/exec", `{"unit":"web","argv":["true"]}`},
 	}
 }
@@ -80,7 +81,7 @@ func exitingFake() *fake {
 func TestAccessMatrix(t *testing.T) {
 	reader := []string{"GET /v1/version", "GET /v1/openapi.json", "GET /metrics", "GET /v1/manager", "GET /v1/units",
 		"GET /v1/unit-files", "GET /v1/units/{unit}", "GET /v1/units/{unit}/dependencies", "GET /v1/events"}
-	admin := []string{"POST /v1/enable", "POST /v1/disable", "POST /v1/mask", "POST /v1/unmask"}
+	admin := []string{"POST /v1/enable", "POST /v1/disable", "POST /v1/mask", "POST /v1/unmask", "POST /v1/machine/{action}"}
 	for role := RoleNone; role <= RoleAdmin; role++ {
 		c := client(t, exitingFake(), role)
 		for _, rt := range routes() {

@@ -35,6 +35,8 @@ type Backend interface {
 	Kill(ctx context.Context, req KillRequest) error
 	// ResetFailed forgets failures and start counters; no unit means all.
 	ResetFailed(ctx context.Context, units []string) error
+	// Machine ends the machine, now or later, or takes that back (MachineCancel).
+	Machine(ctx context.Context, action string, req MachineRequest) (MachineReply, error)
 	// Reload reads the unit files again.
 	Reload(ctx context.Context) (ReloadResult, error)
 	// Enable and Disable write and remove what makes a unit wanted, and take

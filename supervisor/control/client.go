@@ -101,6 +101,11 @@ func (c *Client) ResetFailed(ctx context.Context, units []string) error {
 	return err
 }
 
+// Machine ends the machine, or takes a scheduled end back.
+func (c *Client) Machine(ctx context.Context, action string, req MachineRequest) (MachineReply, error) {
+	return post[MachineReply](ctx, c, "/v1/machine/"+url.PathEscape(action), req)
+}
+
 // Reload has the unit files read again.
 func (c *Client) Reload(ctx context.Context) (ReloadResult, error) {
 	return post[ReloadResult](ctx, c, "/v1/reload", Empty{})

@@ -99,6 +99,10 @@ func (f *fake) Kill(_ context.Context, req KillRequest) error {
 
 func (f *fake) ResetFailed(context.Context, []string) error { return nil }
 
+func (f *fake) Machine(_ context.Context, action string, req MachineRequest) (MachineReply, error) {
+	return MachineReply{Shutdown: &Shutdown{Action: action, AtUsec: req.AtUsec, Message: req.Message}}, nil
+}
+
 func (f *fake) Reload(context.Context) (ReloadResult, error) {
 	return ReloadResult{Loaded: 1, Problems: []string{"p"}}, nil
 }

@@ -159,11 +159,14 @@ func (s *Server) postAction(w *reply, r *http.Request) error {
 	if !slices.Contains(verbs(), req.Verb) {
 		return badRequest("cannot %q: the verb is one of %s", clip(req.Verb, 60), strings.Join(verbs(), ", "))
 	}
+	if req.Verb == VerbIsolate && len(req.Units) != 1 {
+		return badRequest("cannot isolate %d units: it takes one", len(req.Units))
+	}
 	return stream(w, s.cfg.Backend.Act(r.Context(), req), true)
 }
 
 func verbs() []string {
-	return []string{VerbStart, VerbStop, VerbRestart, VerbTryRestart, VerbReload, VerbReloadOrRestart}
+	return []string{VerbStart, VerbStop, VerbRestart, VerbTryRestart, VerbReload, VerbReloadOrRestart, VerbIsolate}
 }
 
 func (s *Server) postKill(w *reply, r *http.Request) error {
@@ -208,6 +211,31 @@ func (s *Server) postResetFailed(w *reply, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, Empty{})
+}
+
+// messageMax is how long a message of a shutdown may be.
+const messageMax = 1024
+
+func (s *Server) postMachine(w *reply, r *http.Request) error {
+	var req MachineRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	action := r.PathValue("action")
+	known := []string{MachinePoweroff, MachineReboot, MachineHalt, MachineKexec, MachineCancel}
+	switch {
+	case !slices.Contains(known, action):
+		return badRequest("cannot %q the machine: one of %s", clip(action, 60), strings.Join(known, ", "))
+	case req.AtUsec < 0:
+		return badRequest("cannot %s at %d: it is no time", action, req.AtUsec)
+	case len(req.Message) > messageMax:
+		return badRequest("cannot take a message of %d bytes: the most is %d", len(req.Message), messageMax)
+	}
+	res, err := s.cfg.Backend.Machine(r.Context(), action, req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, res)
 }
 
 func (s *Server) postReload(w *reply, r *http.Request) error {

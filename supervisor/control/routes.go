@@ -38,6 +38,7 @@ func routes() []route {
 		{"POST /v1/actions", (*Server).postAction},
 		{"POST /v1/kill", (*Server).postKill},
 		{"POST /v1/reset-failed", (*Server).postResetFailed},
+		{"POST /v1/machine/{action}", (*Server).postMachine},
 		{"POST /v1/reload", (*Server).postReload},
 		{"POST /v1/enable", (*Server).postEnable},
 		{"POST /v1/disable", (*Server).postDisable},

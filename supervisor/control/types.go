@@ -4,7 +4,8 @@ package control
 type ManagerStatus struct {
 	Instance string `json:"instance"`
 	Version  string `json:"version"`
-	// State is "starting", "running", "degraded" (a unit failed) or "stopping".
+	// State is "starting", "running", "degraded" (a unit failed), "maintenance"
+	// (the target rescue or emergency is reached) or "stopping".
 	State string `json:"state"`
 	PID   int    `json:"pid"`
 	// SinceUsec is when this manager started, BootUsec when the first manager
@@ -14,6 +15,10 @@ type ManagerStatus struct {
 	BootUsec        int64  `json:"boot_usec,omitempty"`
 	ManagerRestarts int    `json:"manager_restarts,omitempty"`
 	LastEnd         string `json:"last_end,omitempty"`
+	// OwnsMachine says that process 1 is nsinit's, and /v1/machine works;
+	// Shutdown is the one that waits for its time.
+	OwnsMachine bool      `json:"owns_machine,omitempty"`
+	Shutdown    *Shutdown `json:"shutdown,omitempty"`
 	// Target is the unit that start-up aims at, reached TargetNsec after the
 	// start (0: not yet).
 	Target     string `json:"target,omitempty"`
@@ -83,6 +88,7 @@ const (
 	VerbTryRestart      = "try-restart"
 	VerbReload          = "reload"
 	VerbReloadOrRestart = "reload-or-restart"
+	VerbIsolate         = "isolate"
 )
 
 // ActRequest asks for a change of state.
@@ -114,6 +120,36 @@ type Progress struct {
 	Done   bool        `json:"done,omitempty"`
 	Status *UnitStatus `json:"status,omitempty"`
 	Error  *Error      `json:"error,omitempty"`
+}
+
+// The ends of a machine, and what takes a scheduled one back.
+const (
+	MachinePoweroff = "poweroff"
+	MachineReboot   = "reboot"
+	MachineHalt     = "halt"
+	MachineKexec    = "kexec"
+	MachineCancel   = "cancel"
+)
+
+// Shutdown is an end of the machine at its time.
+type Shutdown struct {
+	// Action is "poweroff", "reboot", "halt" or "kexec".
+	Action string `json:"action"`
+	AtUsec int64  `json:"at_usec"`
+	// Message is for whoever asks.
+	Message string `json:"message,omitempty"`
+}
+
+// MachineRequest asks for an end of the machine: at once, or at AtUsec.
+type MachineRequest struct {
+	AtUsec  int64  `json:"at_usec,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// MachineReply is what was accepted, or with "cancel" what was taken back (absent:
+// nothing was scheduled).
+type MachineReply struct {
+	Shutdown *Shutdown `json:"shutdown,omitempty"`
 }
 
 // KillRequest sends a signal to processes of a unit.

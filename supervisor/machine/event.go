@@ -58,6 +58,7 @@ const (
 	VerbReload          Verb = "reload"
 	VerbReloadOrRestart Verb = "reload-or-restart"
 	VerbResetFailed     Verb = "reset-failed"
+	VerbIsolate         Verb = "isolate" // start a target, stop whatever it does not pull in
 	VerbStopAll         Verb = "stop-all"
 )
 

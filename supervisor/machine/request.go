@@ -28,6 +28,8 @@ func (e *Engine) request(r Request) {
 	switch r.Verb {
 	case VerbStart:
 		e.startAll(i, w, true)
+	case VerbIsolate:
+		e.isolate(i, w)
 	case VerbStop:
 		e.stopWith(i, w, StopRequest)
 	case VerbRestart:
@@ -57,7 +59,7 @@ func (e *Engine) request(r Request) {
 // refusal is why a request is turned down out of hand, or "".
 func (e *Engine) refusal(i int, verb Verb) string {
 	cfg := e.units[i].cfg
-	starts := verb == VerbStart || verb == VerbRestart || verb == VerbTryRestart || verb == VerbReloadOrRestart
+	starts := verb == VerbStart || verb == VerbIsolate || verb == VerbRestart || verb == VerbTryRestart || verb == VerbReloadOrRestart
 	stops := verb == VerbStop || verb == VerbRestart || verb == VerbTryRestart
 	switch {
 	case starts && e.closing:
@@ -106,6 +108,24 @@ func (e *Engine) startAll(i int, w waiter, asked bool) {
 	if asked {
 		e.join(i, w)
 	}
+}
+
+// isolate starts a target with what it pulls in, and stops everything else.
+func (e *Engine) isolate(i int, w waiter) {
+	name := e.units[i].cfg.Name
+	if !e.units[i].cfg.Target {
+		e.answer(w.id, w.verb, name, JobFailed, Reason{Text: "only a target can be isolated"})
+		return
+	}
+	plan := e.plan(i)
+	if plan.conflict == "" {
+		for n, u := range e.units {
+			if !slices.Contains(plan.start, n) && (!u.m.State.Down() || u.job != nil) {
+				e.put(n, VerbStop, StopConflict)
+			}
+		}
+	}
+	e.startAll(i, w, true) // which answers what is wrong with the plan
 }
 
 // stopWith stops unit i and everything that cannot be without it.

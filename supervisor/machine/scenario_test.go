@@ -479,3 +479,28 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+func TestIsolateStopsTheRest(t *testing.T) {
+	w := newWorld(service("a"), service("shell"), service("log"),
+		target("default", Deps{Wants: []string{"a", "log"}}), target("rescue", Deps{Wants: []string{"shell", "log"}}))
+	w.handle(Request{1, VerbStart, "default"})
+	w.until(t, "default", Reached)
+	w.handle(Request{2, VerbIsolate, "a"})
+	if j := w.result(t, 2, JobFailed); j.Reason.Text != "only a target can be isolated" {
+		t.Errorf("%+v", j.Reason)
+	}
+	w.is(t, "log", Running, Success)
+	w.handle(Request{3, VerbIsolate, "rescue"})
+	w.until(t, "rescue", Reached)
+	w.until(t, "a", Inactive)
+	w.result(t, 3, JobDoneOK)
+	w.is(t, "default", Inactive, Success)
+	w.is(t, "shell", Running, Success)
+	if s, _ := w.e.State("log"); s.State != Running || s.Generation != 1 {
+		t.Errorf("what both want was not left alone: %v, start %d", s.State, s.Generation)
+	}
+	w.handle(Request{4, VerbIsolate, "default"})
+	w.until(t, "default", Reached)
+	w.until(t, "shell", Inactive)
+	w.is(t, "a", Running, Success)
+}
