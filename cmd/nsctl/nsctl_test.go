@@ -47,6 +47,14 @@ func (m *manager) List(_ context.Context, q control.ListQuery) ([]control.UnitLi
 	return out, nil
 }
 
+func (m *manager) Jobs(context.Context) ([]control.Job, error) {
+	return []control.Job{{Unit: "web", Type: "start", Running: true, Text: "exec_start"}}, nil
+}
+
+func (m *manager) Startup(context.Context) (control.Startup, error) {
+	return testStartup(), nil
+}
+
 func (m *manager) UnitFiles(context.Context) ([]control.UnitFileEntry, error) {
 	return []control.UnitFileEntry{{Name: "nginx", Path: "/u/nginx.toml", Enabled: "enabled", Profile: "strict"}}, nil
 }
@@ -276,6 +284,13 @@ func TestCommands(t *testing.T) {
 		{"list-units -t socket", 0, "0 units", ""},
 		{"list-unit-files", 0, "/u/nginx.toml", ""},
 		{"is-system-running", 0, "running", ""},
+		{"list-jobs", 0, "web   start  running  exec_start", ""},
+		{"analyze", 0, "Startup finished in", ""},
+		{"analyze blame", 0, "db", ""},
+		{"analyze critical-chain web", 0, "web @", ""},
+		{"analyze critical-chain nope", 4, "", "nope"},
+		{"analyze plot", 0, "<svg", ""},
+		{"analyze nonsense", 1, "", "unknown command"},
 		{"rescue", 0, "rescue: isolate", ""},
 		{"isolate default.target", 0, "default: isolate", ""},
 		{"poweroff", 0, "", ""},

@@ -21,6 +21,10 @@ type Backend interface {
 	Manager(ctx context.Context) (ManagerStatus, error)
 	// List gives the units known to the manager that match, sorted by name.
 	List(ctx context.Context, q ListQuery) ([]UnitListEntry, error)
+	// Jobs gives what is under way, sorted by unit.
+	Jobs(ctx context.Context) ([]Job, error)
+	// Startup gives the times of the units that have been started, sorted by name.
+	Startup(ctx context.Context) (Startup, error)
 	// UnitFiles gives every unit file on the search path, sorted by name.
 	UnitFiles(ctx context.Context) ([]UnitFileEntry, error)
 	// Status gives one unit, or CodeNoSuchUnit. A unit with a bad file has a

@@ -58,6 +58,16 @@ func (c *Client) List(ctx context.Context, q ListQuery) ([]UnitListEntry, error)
 	return fetch[[]UnitListEntry](ctx, c, "/v1/units", url.Values{"pattern": q.Patterns, "state": q.States})
 }
 
+// Jobs asks for what is under way.
+func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
+	return fetch[[]Job](ctx, c, "/v1/jobs", nil)
+}
+
+// Startup asks how long starts took.
+func (c *Client) Startup(ctx context.Context) (Startup, error) {
+	return fetch[Startup](ctx, c, "/v1/startup", nil)
+}
+
 // UnitFiles asks for all unit files.
 func (c *Client) UnitFiles(ctx context.Context) ([]UnitFileEntry, error) {
 	return fetch[[]UnitFileEntry](ctx, c, "/v1/unit-files", nil)

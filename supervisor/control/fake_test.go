@@ -60,6 +60,14 @@ func (f *fake) List(context.Context, ListQuery) ([]UnitListEntry, error) {
 		SubState: "running", MainPID: 12, Restarts: 3, MemoryCurrent: 4096, CPUUsageNsec: 1500000000, Tasks: 1, StateSinceUsec: 2000000}}, nil
 }
 
+func (f *fake) Jobs(context.Context) ([]Job, error) {
+	return []Job{{Unit: "web", Type: "start", Running: true, Text: "exec_start"}}, nil
+}
+
+func (f *fake) Startup(context.Context) (Startup, error) {
+	return Startup{OriginUsec: 1, KernelNsec: 5, Target: "default", TargetUsec: 9, Units: []StartupUnit{{Name: "web", ActivatingUsec: 2, ActiveUsec: 3, EndedUsec: 4, Failed: true, After: []string{"x"}}}}, nil
+}
+
 func (f *fake) UnitFiles(context.Context) ([]UnitFileEntry, error) {
 	return []UnitFileEntry{{Name: "web", Path: "/u/web.toml", Enabled: "enabled"}}, nil
 }

@@ -66,6 +66,21 @@ func (s *Server) getUnits(w *reply, r *http.Request) error {
 	})
 }
 
+func (s *Server) getJobs(w *reply, r *http.Request) error {
+	return getPlain(w, r, func(ctx context.Context) ([]Job, error) {
+		list, err := s.cfg.Backend.Jobs(ctx)
+		return notNil(list), err
+	})
+}
+
+func (s *Server) getStartup(w *reply, r *http.Request) error {
+	return getPlain(w, r, func(ctx context.Context) (Startup, error) {
+		st, err := s.cfg.Backend.Startup(ctx)
+		st.Units = notNil(st.Units)
+		return st, err
+	})
+}
+
 func (s *Server) getUnitFiles(w *reply, r *http.Request) error {
 	return getPlain(w, r, func(ctx context.Context) ([]UnitFileEntry, error) {
 		list, err := s.cfg.Backend.UnitFiles(ctx)

@@ -27,6 +27,8 @@ func routes() []route {
 		{"GET /metrics", (*Server).getMetrics},
 		{"GET /v1/manager", (*Server).getManager},
 		{"GET /v1/units", (*Server).getUnits},
+		{"GET /v1/jobs", (*Server).getJobs},
+		{"GET /v1/startup", (*Server).getStartup},
 		{"GET /v1/unit-files", (*Server).getUnitFiles},
 		{"GET /v1/units/{unit}", (*Server).getUnit},
 		{"GET /v1/units/{unit}/files", (*Server).getFiles},

@@ -152,6 +152,45 @@ type MachineReply struct {
 	Shutdown *Shutdown `json:"shutdown,omitempty"`
 }
 
+// Job is something that was asked for and is not done.
+type Job struct {
+	Unit string `json:"unit"`
+	// Type is "start", "stop", "restart" or "reload".
+	Type    string `json:"type"`
+	Running bool   `json:"running"`
+	// Text says what it does or waits for ("waiting for db: exec_start_pre").
+	Text string `json:"text,omitempty"`
+}
+
+// Startup is how long the units' last starts took.
+type Startup struct {
+	// OriginUsec is where the count begins: the start of process 1 on a machine
+	// that is nsinit's, otherwise that of the instance's first manager. Before it
+	// the kernel took KernelNsec (0 where that is not ours to say).
+	OriginUsec int64 `json:"origin_usec"`
+	KernelNsec int64 `json:"kernel_nsec,omitempty"`
+	// Target is what the first start aims at, TargetUsec when it was reached, 0
+	// if it is not.
+	Target     string        `json:"target"`
+	TargetUsec int64         `json:"target_usec,omitempty"`
+	Units      []StartupUnit `json:"units"`
+}
+
+// StartupUnit is one unit of Startup.
+type StartupUnit struct {
+	Name    string `json:"name"`
+	Target  bool   `json:"target,omitempty"`
+	BuiltIn bool   `json:"built_in,omitempty"`
+	// ActivatingUsec is when its last start began, ActiveUsec when that was good,
+	// 0 if it never was, and EndedUsec when the unit came to rest after that.
+	ActivatingUsec int64 `json:"activating_usec"`
+	ActiveUsec     int64 `json:"active_usec,omitempty"`
+	EndedUsec      int64 `json:"ended_usec,omitempty"`
+	Failed         bool  `json:"failed,omitempty"`
+	// After are the units that it waited for.
+	After []string `json:"after,omitempty"`
+}
+
 // KillRequest sends a signal to processes of a unit.
 type KillRequest struct {
 	Unit string `json:"unit"`
