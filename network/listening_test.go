@@ -26,7 +26,7 @@ func inNamespace(t *testing.T, fd int, f func(tid int)) {
 
 func TestListening(t *testing.T) {
 	n, _ := open(t)
-	fd, err := n.Private("web")
+	fd, _, err := n.Private("web")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,21 +50,49 @@ func Open(runtimeDir string) (*Namespaces, error) {
 }
 
 // Private returns unit's own network namespace, which has a loopback interface
-// that is up and nothing else, and makes and pins it if there is none. The
-// descriptor is close-on-exec and the caller's.
-func (n *Namespaces) Private(unit string) (fd int, err error) {
+// that is up and nothing else, and makes it if there is none. A fresh one is
+// nobody's until Pin: a start need not wait for the pin, only its end has to.
+// The descriptor is close-on-exec and the caller's.
+func (n *Namespaces) Private(unit string) (fd int, fresh bool, err error) {
 	defer n.lock(unit)()
 	if fd, err = n.open(unit); !errors.Is(err, os.ErrNotExist) {
-		return fd, err
+		return fd, false, err
 	}
 	if fd, err = n.ready.take(); err != nil {
-		return -1, fmt.Errorf("%s: %w", unit, err)
+		return -1, false, fmt.Errorf("%s: %w", unit, err)
 	}
+	return fd, true, nil
+}
+
+// Pin makes the namespace that fd has open unit's: it outlives restarts of unit
+// and manager, until Drop.
+func (n *Namespaces) Pin(unit string, fd int) error {
+	defer n.lock(unit)()
 	if err := pin(fd, n.pin(unit)); err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf("%s: %w", unit, err)
+		return fmt.Errorf("%s: %w", unit, err)
 	}
-	return fd, nil
+	return nil
+}
+
+// Repin pins the namespace of pid, a process of unit's, where a manager was
+// killed between a start and its pin. A process in the caller's own namespace,
+// which failed before it entered its, is none to take it from.
+func (n *Namespaces) Repin(unit string, pid int) error {
+	defer n.lock(unit)()
+	fd, err := n.open(unit)
+	if errors.Is(err, os.ErrNotExist) {
+		path := fmt.Sprintf("/proc/%d/ns/net", pid)
+		if fd, err = openNamespace(path); err == nil && !sameFile(path, "/proc/thread-self/ns/net") {
+			err = pin(fd, n.pin(unit))
+		}
+	}
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", unit, err)
+	}
+	return nil
 }
 
 // Of returns the namespace that unit has, for another unit to join. The
@@ -132,6 +160,12 @@ func (n *Namespaces) Close(removeAll bool) error {
 		return &os.PathError{Op: "rmdir", Path: n.dir, Err: err}
 	}
 	return nil
+}
+
+func sameFile(a, b string) bool {
+	x, xerr := os.Stat(a)
+	y, yerr := os.Stat(b)
+	return xerr == nil && yerr == nil && os.SameFile(x, y)
 }
 
 // lock has one caller at a time work on unit; others are not kept waiting.

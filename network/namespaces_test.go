@@ -58,8 +58,17 @@ func inode(t testing.TB, fd int, err error) uint64 {
 
 func private(t testing.TB, n *Namespaces, unit string) uint64 {
 	t.Helper()
-	fd, err := n.Private(unit)
+	fd, err := pinned(n, unit)
 	return inode(t, fd, err)
+}
+
+// pinned is what a start does.
+func pinned(n *Namespaces, unit string) (int, error) {
+	fd, fresh, err := n.Private(unit)
+	if fresh && err == nil {
+		err = n.Pin(unit, fd)
+	}
+	return fd, err
 }
 
 func own(t *testing.T) uint64 {
@@ -98,6 +107,47 @@ func TestPrivateIsPinned(t *testing.T) {
 	}
 }
 
+// A manager that was killed between a start and its pin leaves a namespace that
+// only the service holds.
+func TestRepin(t *testing.T) {
+	n, _ := open(t)
+	fd, fresh, err := n.Private("web")
+	if err != nil || !fresh {
+		t.Fatal(fresh, err)
+	}
+	defer unix.Close(fd)
+	if err := n.Repin("web", os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Of("web"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("this process's own namespace was given to the unit: %v", err)
+	}
+	tids, done := make(chan int), make(chan struct{})
+	defer close(done)
+	go inNamespace(t, fd, func(tid int) { tids <- tid; <-done })
+	if err := n.Repin("web", <-tids); err != nil {
+		t.Fatal(err)
+	}
+	want := inode(t, must(unix.Dup(fd)), nil)
+	if got := private(t, n, "web"); got != want {
+		t.Fatalf("the unit's namespace is %d, its process is in %d", got, want)
+	}
+	if err := n.Repin("web", os.Getpid()); err != nil { // pinned already: nothing happens
+		t.Fatal(err)
+	}
+	if got := private(t, n, "web"); got != want {
+		t.Errorf("a second pin has changed the namespace to %d, from %d", got, want)
+	}
+}
+
+func must(fd int, err error) int {
+	if err != nil {
+		panic(err)
+	}
+	unix.CloseOnExec(fd)
+	return fd
+}
+
 // The thread that made the namespace must not serve the manager again.
 func TestPrivateLeavesTheCaller(t *testing.T) {
 	n, _ := open(t)
@@ -126,9 +176,13 @@ func TestPrivateConcurrent(t *testing.T) {
 	const units, callers = 4, 4
 	got := make([]uint64, units*callers)
 	var wg sync.WaitGroup
+	for i := range units {
+		wg.Go(func() { private(t, n, fmt.Sprint("u", i)) })
+	}
+	wg.Wait()
 	for i := range got {
 		wg.Go(func() {
-			fd, err := n.Private(fmt.Sprint("u", i%units))
+			fd, err := n.Of(fmt.Sprint("u", i%units))
 			got[i] = inode(t, fd, err)
 		})
 	}
@@ -239,7 +293,7 @@ func TestPrivateSpeed(t *testing.T) {
 	var took []time.Duration
 	for i := range 100 {
 		began := time.Now()
-		fd, err := n.Private(fmt.Sprint("unit", i))
+		fd, err := pinned(n, fmt.Sprint("unit", i))
 		took = append(took, time.Since(began))
 		if err != nil {
 			t.Fatal(err)

@@ -186,6 +186,10 @@ func (m *Manager) adoptGeneration(f launch.Found) *generation {
 	}
 	if err := g.waitWritten(); err != nil {
 		missing(err)
+	} else if g.def.Network.Mode == unit.NetworkPrivate { // it is in its namespaces
+		if err := m.netns.Repin(g.unit, g.reaper.PID); err != nil {
+			missing(err)
+		}
 	}
 	if err := errors.Join(g.takeBack(), m.adoptLogs(s, g)); err != nil {
 		missing(err)

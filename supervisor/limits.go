@@ -1,9 +1,10 @@
 package supervisor
 
 import (
-	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
@@ -21,7 +22,7 @@ func limitsOf(u *unit.Unit, memory uint64, owner isolate.Credentials) launch.Lim
 	l := launch.Limits{
 		MemoryMin: amount(r.MemoryMin, memory), MemoryLow: amount(r.MemoryLow, memory), MemoryHigh: amount(r.MemoryHigh, memory),
 		MemoryMax: amount(r.MemoryMax, memory), MemorySwapMax: amount(r.MemorySwapMax, memory),
-		TasksMax: amount(r.TasksMax, maxTasks()), TasksMaxDefault: len(u.Origins("resources.tasks_max")) == 0,
+		TasksMax: tasks(r.TasksMax), TasksMaxDefault: len(u.Origins("resources.tasks_max")) == 0,
 		IOWeight: uint64(r.IoWeight), AllowedCPUs: r.AllowedCpus, BestEffort: r.BestEffort, OOMGroup: u.Service.OomPolicy == "kill",
 	}
 	switch {
@@ -64,6 +65,14 @@ func ioMax(r unit.Resources) []launch.IOMax {
 	return list
 }
 
+// tasks gives tasks_max. What it may be a share of stands in files.
+func tasks(a unit.Amount) *uint64 {
+	if a.Share == 0 {
+		return amount(a, 0)
+	}
+	return amount(a, maxTasks())
+}
+
 func amount(a unit.Amount, total uint64) *uint64 {
 	if !a.Set {
 		return nil
@@ -77,13 +86,25 @@ func amount(a unit.Amount, total uint64) *uint64 {
 func maxTasks() uint64 {
 	most := uint64(1 << 22)
 	for _, path := range []string{"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"} {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err == nil {
+		if n, err := readNumber(path); err == nil {
 			most = min(most, n)
 		}
 	}
 	return most
+}
+
+// readNumber reads a file of /proc/sys that is one number. (Package os would
+// enter it into the poller's epoll set and take it out again: it can be polled.)
+func readNumber(path string) (uint64, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var b [24]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(b[:n])), 10, 64)
 }

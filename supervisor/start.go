@@ -71,6 +71,8 @@ type birth struct {
 	rest  []<-chan struct{} // closed when what is in the way has been removed
 	owned []int             // descriptors to close once the reaper has its copies
 
+	unpinned bool // its network namespace is a new one
+
 	placed  bool // its directories are there, and its own
 	refused bool // they are somebody else's
 }
@@ -101,10 +103,25 @@ func (b *birth) make() (err error) {
 	if err := terminalOf(b.g.def).Prepare(); err != nil {
 		return err
 	}
-	b.files.Dir = b.g.dir
-	b.g.reaper, err = b.m.launcher.Launch(b.g.program, b.g.number, b.files)
-	b.g.child = err == nil
-	return err
+	return b.launch()
+}
+
+// launch clones the child, and does what that need not wait for while it sets
+// itself up.
+func (b *birth) launch() (err error) {
+	g := b.g
+	b.files.Dir = g.dir
+	if g.reaper, err = b.m.launcher.Launch(g.program, g.number, b.files); err != nil {
+		return err
+	}
+	g.child = true
+	if b.unpinned {
+		err = b.m.netns.Pin(g.unit, b.files.NetNS)
+	}
+	if err != nil {
+		return errors.Join(err, b.m.endGeneration(g.cgroup, g.handOver()))
+	}
+	return nil
 }
 
 // places makes where the service will be: its network namespace and its cgroup
@@ -196,17 +213,11 @@ func (m *Manager) keepDefinition(g *generation) {
 // preallocated, so that a full file system fails the start and not the record.
 func (b *birth) directory() error {
 	g := b.g
-	if err := os.RemoveAll(g.dir); err != nil {
-		return err
-	}
 	mode := os.FileMode(0o700) // its sockets are bound into the service
 	if socketsByPath(g.def) {
 		mode = 0o711
 	}
-	if err := os.MkdirAll(filepath.Dir(g.dir), 0o755); err != nil {
-		return err
-	}
-	if err := os.Mkdir(g.dir, mode); err != nil {
+	if err := makeAnew(g.dir, mode); err != nil {
 		return err
 	}
 	fd, err := unix.Open(filepath.Join(g.dir, "record"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
@@ -222,6 +233,25 @@ func (b *birth) directory() error {
 	}
 	b.files.Doorbell = g.doorbell
 	return nil
+}
+
+// makeAnew makes the directory path, with nothing in it. Mostly what is above
+// is there, and itself is not.
+func makeAnew(path string, mode os.FileMode) error {
+	err := os.Mkdir(path, mode)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return os.Mkdir(path, mode)
+	}
+	if errors.Is(err, os.ErrExist) {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+		return os.Mkdir(path, mode)
+	}
+	return err
 }
 
 // sockets makes the service's own notify socket and /dev/log.
@@ -250,7 +280,7 @@ func (b *birth) network() (err error) {
 	case unit.NetworkHost:
 		return nil
 	case unit.NetworkPrivate:
-		fd, err = b.m.netns.Private(b.g.unit)
+		fd, b.unpinned, err = b.m.netns.Private(b.g.unit)
 	case unit.NetworkUnit:
 		fd, err = b.m.netns.Of(n.Unit)
 	case unit.NetworkPath:

@@ -118,7 +118,7 @@ func (g *generation) make(number uint64) (err error) {
 	if err := g.directory(); err != nil {
 		return err
 	}
-	if g.files.NetNS, err = g.c.netns.Private(u.Name); err != nil {
+	if g.files.NetNS, _, err = g.c.netns.Private(u.Name); err != nil {
 		return err
 	}
 	g.facts.NetNS = true
@@ -140,8 +140,10 @@ func (g *generation) make(number uint64) (err error) {
 	if g.files.StderrRead, g.files.Stderr, err = logs.Pipe(); err != nil {
 		return err
 	}
-	g.process, err = l.Launch(g.program, number, g.files)
-	return err
+	if g.process, err = l.Launch(g.program, number, g.files); err != nil {
+		return err
+	}
+	return g.c.netns.Pin(u.Name, g.files.NetNS)
 }
 
 // directory makes the record, the doorbell and the socket of /dev/log.

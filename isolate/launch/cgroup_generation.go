@@ -88,25 +88,41 @@ func (g *Generation) mkdirs() (fresh bool, err error) {
 	defer g.cgroups.mu.Unlock()
 	dir := g.cgroups.abs(g.path)
 	for _, d := range g.parents() {
-		err := os.Mkdir(d, 0o755)
+		err := makeDir(d)
 		fresh = err == nil
 		if err != nil && !errors.Is(err, os.ErrExist) {
-			return false, fmt.Errorf("cannot make the unit's cgroup: %w%s", err, mkdirHint(err))
+			return false, err
 		}
 	}
+	err = makeDir(dir)
+	if errors.Is(err, os.ErrExist) {
+		err = g.replace(dir)
+	}
+	for _, leaf := range []string{"/init", "/main"} {
+		if err == nil {
+			err = makeDir(dir + leaf)
+		}
+	}
+	return fresh, err
+}
+
+// replace makes dir anew: an empty one of the same number is left from a start
+// that was cut short.
+func (g *Generation) replace(dir string) error {
 	if full, err := populated(dir); full || err != nil {
-		return fresh, errors.Join(fmt.Errorf("%s: generation %d: %w, and has processes", g.Unit, g.Number, os.ErrExist), err)
+		return errors.Join(fmt.Errorf("%s: generation %d: %w, and has processes", g.Unit, g.Number, os.ErrExist), err)
 	}
-	// An empty one of the same number is left from a start that was cut short.
 	if err := removeTree(dir); err != nil {
-		return fresh, fmt.Errorf("%s: generation %d: %w", g.Unit, g.Number, err)
+		return fmt.Errorf("%s: generation %d: %w", g.Unit, g.Number, err)
 	}
-	for _, d := range []string{dir, dir + "/init", dir + "/main"} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return fresh, fmt.Errorf("cannot make the unit's cgroup: %w%s", err, mkdirHint(err))
-		}
+	return makeDir(dir)
+}
+
+func makeDir(path string) error {
+	if err := unix.Mkdir(path, 0o755); err != nil {
+		return fmt.Errorf("cannot make the unit's cgroup: %w%s", &os.PathError{Op: "mkdir", Path: path, Err: err}, mkdirHint(err))
 	}
-	return fresh, nil
+	return nil
 }
 
 // parents lists the slice's directory, if there is one, and the unit's.
@@ -255,8 +271,13 @@ func (g *Generation) has(pid int) bool {
 func (g *Generation) Remove() error {
 	g.cgroups.mu.Lock()
 	defer g.cgroups.mu.Unlock()
-	if err := removeTree(g.cgroups.abs(g.path)); err != nil {
-		return fmt.Errorf("%s: generation %d: %w", g.Unit, g.Number, err)
+	dir := g.cgroups.abs(g.path)
+	unix.Rmdir(dir + "/init") // mostly they are all that there is, and free
+	unix.Rmdir(dir + "/main")
+	if err := unix.Rmdir(dir); err != nil {
+		if err := removeTree(dir); err != nil {
+			return fmt.Errorf("%s: generation %d: %w", g.Unit, g.Number, err)
+		}
 	}
 	parents := g.parents()
 	for i := len(parents) - 1; i >= 0; i-- {

@@ -124,8 +124,12 @@ func (g *Generation) enable(l Limits) error {
 	if len(want) == 0 {
 		return nil
 	}
+	all := "+" + strings.Join(want, " +")
 	for _, d := range append(g.parents(), g.cgroups.abs(g.path)) {
-		if _, err := enable(d, want); err != nil {
+		if writeFile(d, "cgroup.subtree_control", all) == nil {
+			continue
+		}
+		if _, err := enable(d, want); err != nil { // something is missing or refuses: one by one
 			return fmt.Errorf("%s: %w", g.Unit, err)
 		}
 	}

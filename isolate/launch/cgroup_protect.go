@@ -2,6 +2,7 @@ package launch
 
 import (
 	"path/filepath"
+	"slices"
 )
 
 // protected are the files whose value holds only as far as the parents' does.
@@ -47,6 +48,9 @@ func sumOfChildren(dir, file string) (sum uint64, err error) {
 
 // protects says whether anything in the instance asks for protection.
 func (c *Cgroups) protects() bool {
+	if !slices.Contains(c.enabled, "memory") {
+		return false
+	}
 	for _, file := range protected {
 		if readMax(filepath.Join(c.abs(c.root), file)) != 0 {
 			return true

@@ -319,6 +319,10 @@ func openAll(p *isolate.Program, dir string, files map[isolate.Desc]opened) (fun
 				Class: isolate.ClassNamespace, Hint: openHint(o, err)}
 		}
 		fds = append(fds, fd)
+		if o.Content != nil {
+			files[o.Desc] = opened{fd: fd}
+			continue
+		}
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			return closeAll, fmt.Errorf("%s: cannot start: fstat %s: %w", p.Unit, path, err)
@@ -339,10 +343,24 @@ func openHint(o isolate.Opening, err error) string {
 }
 
 func writeContent(path string, f *isolate.File) error {
-	if err := os.WriteFile(path, []byte(f.Content), os.FileMode(f.Mode)); err != nil {
-		return err
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, f.Mode)
+	})
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return os.Chmod(path, os.FileMode(f.Mode))
+	defer unix.Close(fd)
+	for rest := []byte(f.Content); len(rest) > 0; {
+		n, err := retry(func() (int, error) { return unix.Write(fd, rest) })
+		if err != nil {
+			return &os.PathError{Op: "write", Path: path, Err: err}
+		}
+		rest = rest[n:]
+	}
+	if err := unix.Fchmod(fd, f.Mode); err != nil { // whatever the manager's umask
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return nil
 }
 
 // openTree opens a detached copy of the mount at path (open_tree(2), Linux 5.2).

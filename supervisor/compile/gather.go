@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/user"
@@ -39,11 +40,9 @@ func (r *Reader) Gather(u *unit.Unit) (Facts, error) {
 	if f.MachineName, err = os.Hostname(); err != nil {
 		return fail("", err)
 	}
-	hosts, err := readInRoot(root, "etc/hosts")
-	if err != nil {
+	if f.Hosts, err = r.hosts(root); err != nil {
 		return fail("", err)
 	}
-	f.Hosts = string(hosts)
 	if f.Devices, err = gatherDevices(u.Security.DeviceAllow); err != nil {
 		return fail("security.device_allow", err)
 	}
@@ -186,7 +185,7 @@ func readEnvironmentFile(name string) ([]unit.EnvAssignment, error) {
 func runTargets(root string) []string {
 	var list []string
 	for _, link := range []string{"etc/resolv.conf", "etc/localtime", "etc/hosts", "run/nscd/socket"} {
-		target, err := filepath.EvalSymlinks(filepath.Join(root, link))
+		target, err := resolve(filepath.Join(root, link))
 		if err != nil {
 			continue // nothing there, nothing cut off
 		}
@@ -196,6 +195,17 @@ func runTargets(root string) []string {
 		}
 	}
 	return list
+}
+
+// resolve follows the links of path. The kernel does it in one call for all of
+// its parts (open(2), O_PATH: nothing is opened but the name).
+func resolve(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 }
 
 // FindProgram returns the absolute path of a program in the service's root, as

@@ -6,14 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reader gathers facts for many starts. It keeps the accounts of the host for
-// as long as their files are the same: parsing them is the larger part of what
-// Gather does, and 500 services share one copy. The zero value is ready, and
-// safe for concurrent use.
+// Reader gathers facts for many starts. It keeps the accounts and names of the
+// host for as long as their files are the same: reading and parsing them is the
+// larger part of what Gather does, and 500 services share one copy. The zero
+// value is ready, and safe for concurrent use.
 type Reader struct {
 	mu    sync.Mutex
 	stamp [2]fileStamp
 	last  Accounts
+
+	hostsStamp fileStamp
+	lastHosts  string
 }
 
 // fileStamp tells one content of a file from another, as make(1) does, and by
@@ -41,6 +44,25 @@ func (r *Reader) accounts(root string) (Accounts, error) {
 		r.stamp, r.last = now, a // the stamps are older: a change in between is seen next time
 	}
 	return a, err
+}
+
+// hosts reads /etc/hosts of root, remembered as accounts are.
+func (r *Reader) hosts(root string) (string, error) {
+	if root != "/" {
+		b, err := readInRoot(root, "etc/hosts")
+		return string(b), err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := stampOf("/etc/hosts")
+	if now == r.hostsStamp && now != (fileStamp{}) {
+		return r.lastHosts, nil
+	}
+	b, err := readInRoot(root, "etc/hosts")
+	if err == nil {
+		r.hostsStamp, r.lastHosts = now, string(b)
+	}
+	return string(b), err
 }
 
 func stampOf(path string) fileStamp {
