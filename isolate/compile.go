@@ -16,10 +16,13 @@ func Compile(s Spec, h Host) (*Program, error) {
 		return nil, fmt.Errorf("%s: cannot isolate: %w", s.Unit, err)
 	}
 	c := &compiler{spec: s, host: h, made: map[string]bool{}}
-	c.prog = &Program{Unit: s.Unit, Namespaces: s.Namespaces}
+	c.prog = &Program{Unit: s.Unit, Namespaces: s.Namespaces, Setup: make([]Step, 0, 64)}
 	if s.Namespaces.Has(Mount) {
 		tree := s.Tree
 		c.prog.Tree = &tree
+	}
+	if s.Namespaces.Has(Mount) && !c.ownDev() && !s.NoPTS && (s.NetNS || !s.Namespaces.Has(Net)) {
+		c.prog.Stage = Stage{Tree: s.Tree, Namespaces: s.Namespaces & (Mount | IPC | UTS)}
 	}
 	c.safety()
 	c.enter()
@@ -98,12 +101,20 @@ type compiler struct {
 
 func (c *compiler) add(s ...Step) { c.prog.Setup = append(c.prog.Setup, s...) }
 
+// ahead adds what does not depend on the start, if this one can have a stage.
+func (c *compiler) ahead(s ...Step) {
+	for i := range s {
+		s[i].Ahead = c.prog.Stage != Stage{}
+	}
+	c.add(s...)
+}
+
 // safety is what must hold before the first payload exists: nobody inside may
 // trace the reaper, and no signal from inside may queue on it.
 func (c *compiler) safety() {
 	c.add(prctl(ClassNamespace, "no dump", unix.PR_SET_DUMPABLE, 0))
 	c.add(sigmask(1<<(uint(syscall.SIGCHLD)-1), "all but SIGCHLD unblocked"), ownGroup())
-	c.add(Step{Call: CallSetsid, Class: ClassSetsid})
+	c.leaveGroup()
 	// Not the manager's name: who kills that by name means the manager.
 	c.add(Step{Call: CallPrctl, Args: []Arg{Int(unix.PR_SET_NAME), Str(reaperName(c.spec.Unit))}, Class: ClassNamespace,
 		What: "named " + reaperName(c.spec.Unit)})
@@ -113,6 +124,19 @@ func (c *compiler) safety() {
 	if !c.spec.Namespaces.Has(PID) {
 		c.add(prctl(ClassNamespace, "child subreaper", unix.PR_SET_CHILD_SUBREAPER, 1))
 	}
+}
+
+// leaveGroup takes the reaper out of the manager's process group, which somebody
+// may kill as a whole. Signals of a terminal, which would reach it through the
+// session, are nothing to the init of a PID namespace; any other leaves the
+// session too, which is dearer: the scheduler makes a group of its tasks (sched(7),
+// autogroup) that nobody but the reaper would ever be in.
+func (c *compiler) leaveGroup() {
+	if c.spec.Namespaces.Has(PID) {
+		c.add(Step{Call: CallSetpgid, Args: []Arg{Int(0), Int(0)}, Class: ClassSetsid})
+		return
+	}
+	c.add(Step{Call: CallSetsid, Class: ClassSetsid})
 }
 
 // ownGroup keeps root inside from setting the reaper's resource limits:
@@ -141,11 +165,11 @@ func (c *compiler) enter() {
 		ns &^= Net
 	}
 	if ns.Has(Mount) {
-		c.add(Step{Call: CallSetns, Args: []Arg{FD(DescTemplate), Int(unix.CLONE_NEWNS)}, Class: ClassNamespace,
+		c.ahead(Step{Call: CallSetns, Args: []Arg{FD(DescTemplate), Int(unix.CLONE_NEWNS)}, Class: ClassNamespace,
 			What: "into the template's tree"})
 	}
 	if flags := cloneFlags(ns & (Mount | IPC | UTS | Net)); flags != 0 {
-		c.add(Step{Call: CallUnshare, Args: []Arg{Int(flags)}, Class: ClassNamespace,
+		c.ahead(Step{Call: CallUnshare, Args: []Arg{Int(flags)}, Class: ClassNamespace,
 			What: fmt.Sprint((ns & (Mount | IPC | UTS | Net)).Names())})
 	}
 	if ns.Has(Net) {
@@ -153,11 +177,11 @@ func (c *compiler) enter() {
 	}
 	if ns.Has(Mount) {
 		flag, name := c.propagation()
-		c.add(Step{Call: CallMount, Args: []Arg{Int(0), Str("/"), Int(0), Int(unix.MS_REC | flag), Int(0)},
+		c.ahead(Step{Call: CallMount, Args: []Arg{Int(0), Str("/"), Int(0), Int(unix.MS_REC | flag), Int(0)},
 			Class: ClassNamespace, What: "/ " + name})
-		c.attributes(c.spec.Tree) // for mounts that reached the template after it was assembled
+		c.ahead(attributes(c.spec.Tree)...) // for mounts that reached the template after it was assembled
 		if c.spec.Tree.PrivateDev {
-			c.add(setattr("/dev", 0, unix.MOUNT_ATTR_NODEV, false))
+			c.ahead(setattr("/dev", 0, unix.MOUNT_ATTR_NODEV, false))
 		}
 	}
 	if c.spec.Hostname != "" {

@@ -15,7 +15,7 @@ import (
 // user, capabilities and no_new_privs are last, then only the working
 // directory, which is entered with the user's own rights.
 func (c *compiler) exec(e Exec, first bool) ExecProgram {
-	x := &execCompiler{e: e, host: c.host, join: c.join}
+	x := &execCompiler{e: e, host: c.host, join: c.join, steps: make([]Step, 0, 64)}
 	x.session()
 	x.stdio()
 	x.cgroup(c.spec, first)

@@ -34,6 +34,7 @@ const (
 	CallSetresgid
 	CallSetgroups
 	CallSetsid
+	CallSetpgid
 	CallIoctl
 	CallUmask
 	CallChdir
@@ -61,7 +62,7 @@ const (
 
 var callNames = [CallCount]string{"mount", "umount2", "move_mount", "open_tree", "mount_setattr", "pivot_root",
 	"mkdir", "symlink", "chmod", "fchownat", "unlink", "chroot", "unshare", "setns", "sethostname", "prctl", "capset", "setresuid",
-	"setresgid", "setgroups", "setsid", "ioctl", "umask", "chdir", "open", "write", "close", "dup3", "fchown",
+	"setresgid", "setgroups", "setsid", "setpgid", "ioctl", "umask", "chdir", "open", "write", "close", "dup3", "fchown",
 	"prlimit64", "rt_sigaction", "rt_sigprocmask", "setpriority", "sched_setscheduler", "sched_setaffinity",
 	"ioprio_set", "execve", "close_range", "mknod", "socket", "nanosleep", "getcwd", "getpid"}
 
@@ -195,6 +196,15 @@ type Step struct {
 	Back     int              // after success: go on with the step that many before this one
 	Save     bool             // the result is kept for ArgResult
 	If       Need             // left out by the launcher unless this holds
+	Ahead    bool             // the same for every start of a Stage, and independent of the steps that are not
+}
+
+// Stage tells the programs apart whose steps marked Ahead differ: a launcher may
+// have done those before a start asks for them, in namespaces that nobody has
+// used yet. The zero value has none.
+type Stage struct {
+	Tree       Tree
+	Namespaces Namespaces // of mount, ipc and uts, those that are made
 }
 
 // A Need is a condition on a descriptor that only the launcher can know.
@@ -260,6 +270,7 @@ type Program struct {
 	Unit       string
 	Namespaces Namespaces
 	Tree       *Tree // nil: no mount namespace
+	Stage      Stage
 	Open       []Opening
 	Setup      []Step
 	Execs      []ExecProgram

@@ -304,6 +304,9 @@ func describe(s Step) string {
 	if s.If.Desc != "" {
 		text += fmt.Sprintf(" if=%s/%d", s.If.Desc, s.If.Node)
 	}
+	if s.Ahead {
+		text += " ahead"
+	}
 	return text
 }
 

@@ -86,7 +86,7 @@ func (c *compiler) detach(tree Tree, submounts []string) {
 
 // protect applies protect_system, protect_home and their like.
 func (c *compiler) protect(tree Tree) {
-	c.attributes(tree)
+	c.add(attributes(tree)...)
 	var readOnly []string
 	switch tree.System {
 	case SystemWritable, SystemStrictReadOnly:
@@ -107,7 +107,7 @@ func (c *compiler) protect(tree Tree) {
 }
 
 // attributes gives those to every mount that hold in the whole tree.
-func (c *compiler) attributes(tree Tree) {
+func attributes(tree Tree) []Step {
 	all := uint64(unix.MOUNT_ATTR_NODEV)
 	if !tree.PrivateDev {
 		all = 0 // the host's /dev must go on working
@@ -115,9 +115,10 @@ func (c *compiler) attributes(tree Tree) {
 	if tree.System == SystemStrictReadOnly {
 		all |= unix.MOUNT_ATTR_RDONLY
 	}
-	if all != 0 {
-		c.add(setattr("/", all, 0, true))
+	if all == 0 {
+		return nil
 	}
+	return []Step{setattr("/", all, 0, true)}
 }
 
 // show makes directories as visible as v says; missing ones are nothing to hide.
@@ -190,12 +191,12 @@ func (c *compiler) kernelFilesystems() {
 		c.freshDev()
 	}
 	if !s.NoPTS {
-		c.add(mountFS("devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, ptsOptions))
+		c.ahead(mountFS("devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, ptsOptions))
 	}
-	c.add(mountFS("tmpfs", "/dev/shm", "tmpfs", tmpFlags, "mode=1777"))
+	c.ahead(mountFS("tmpfs", "/dev/shm", "tmpfs", tmpFlags, "mode=1777"))
 	c.made["/dev/shm"] = true
 	if s.Namespaces.Has(IPC) {
-		c.add(mountFS("mqueue", "/dev/mqueue", "mqueue", fsFlags, ""))
+		c.ahead(mountFS("mqueue", "/dev/mqueue", "mqueue", fsFlags, ""))
 	}
 }
 
@@ -262,16 +263,16 @@ func (c *compiler) mknod(p string, n DeviceNode) {
 func (c *compiler) privateDirectories() {
 	if c.spec.Tree.PrivateTmp {
 		for _, d := range []string{"/tmp", "/var/tmp"} {
-			c.add(tolerate(mountFS("tmpfs", d, "tmpfs", tmpFlags, tmpOptions), syscall.ENOENT))
+			c.ahead(tolerate(mountFS("tmpfs", d, "tmpfs", tmpFlags, tmpOptions), syscall.ENOENT))
 			c.made[d] = true
 		}
 	}
 	if c.spec.Tree.PrivateRun {
-		c.add(mountFS("tmpfs", "/run", "tmpfs", tmpFlags, runOptions))
+		c.ahead(mountFS("tmpfs", "/run", "tmpfs", tmpFlags, runOptions))
 		c.made["/run"] = true
-		c.add(mkdir("/run/lock", 0o1777), Step{Call: CallChmod, Args: []Arg{Int(atFDCWD), Str("/run/lock"),
+		c.ahead(mkdir("/run/lock", 0o1777), Step{Call: CallChmod, Args: []Arg{Int(atFDCWD), Str("/run/lock"),
 			Int(uint32(0o1777))}, Class: ClassNamespace, What: "/run/lock"})
-		c.add(symlink(Link{"/run/shm", "/dev/shm"}))
+		c.ahead(symlink(Link{"/run/shm", "/dev/shm"}))
 	}
 	for _, l := range c.spec.Links {
 		c.parents(l.Path)

@@ -7,7 +7,6 @@ import (
 	"runtime"
 
 	"github.com/moby/sys/mountinfo"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,10 +45,11 @@ func create() (fd int, err error) {
 	return fd, err
 }
 
-// onSpareThread runs f on a thread that ends afterwards, so that no other
-// goroutine comes to run in the namespace that f leaves it in. The main thread
-// is not taken: it cannot end before the process (runtime.mexit parks it), would
-// hold the namespace, and show it as the process's own in /proc.
+// onSpareThread runs f on a thread that goes back to its network namespace
+// afterwards, or ends, so that no other goroutine comes to run in the one that f
+// leaves it in. The main thread is not taken: it cannot end before the process
+// (runtime.mexit parks it), would hold the namespace, and show it as the
+// process's own in /proc.
 func onSpareThread(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -60,7 +60,15 @@ func onSpareThread(f func()) {
 			runtime.UnlockOSThread()
 			return
 		}
-		f() // stays locked, which is what ends the thread
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		f()
+		if err != nil {
+			return // still locked, which is what ends the thread
+		}
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		unix.Close(home)
 	}()
 	<-done
 }
@@ -89,16 +97,20 @@ func unshareHint(err error) string {
 	return ""
 }
 
-// loopbackUp sets up the loopback interface, which is always number 1
-// (net/core/dev.c, LOOPBACK_IFINDEX), of the calling thread's namespace.
+// loopbackUp sets up the loopback interface of the calling thread's namespace
+// (netdevice(7)); it gets its addresses by that.
 func loopbackUp() error {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("cannot talk to the network namespace: %w", err)
+		return fmt.Errorf("cannot talk to the network namespace: %w", os.NewSyscallError("socket", err))
 	}
-	defer h.Close()
-	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: 1, Name: "lo"}}
-	if err := h.LinkSetUp(lo); err != nil {
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err == nil {
+		lo.SetUint16(unix.IFF_UP)
+		err = os.NewSyscallError("ioctl SIOCSIFFLAGS", unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo))
+	}
+	if err != nil {
 		return fmt.Errorf("cannot set up the loopback interface: %w", err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func (n *Namespaces) Repin(unit string, pid int) error {
 	fd, err := n.open(unit)
 	if errors.Is(err, os.ErrNotExist) {
 		path := fmt.Sprintf("/proc/%d/ns/net", pid)
-		if fd, err = openNamespace(path); err == nil && !sameFile(path, "/proc/thread-self/ns/net") {
+		if fd, err = openNamespace(path); err == nil && !sameFile(path, "/proc/self/ns/net") {
 			err = pin(fd, n.pin(unit))
 		}
 	}

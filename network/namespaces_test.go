@@ -116,16 +116,14 @@ func TestRepin(t *testing.T) {
 		t.Fatal(fresh, err)
 	}
 	defer unix.Close(fd)
-	if err := n.Repin("web", os.Getpid()); err != nil {
+	if err := n.Repin("web", os.Getpid()); err != nil { // as of a start that failed early
 		t.Fatal(err)
 	}
 	if _, err := n.Of("web"); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("this process's own namespace was given to the unit: %v", err)
 	}
-	tids, done := make(chan int), make(chan struct{})
-	defer close(done)
-	go inNamespace(t, fd, func(tid int) { tids <- tid; <-done })
-	if err := n.Repin("web", <-tids); err != nil {
+	inNamespace(t, fd, func(tid int) { err = n.Repin("web", tid) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	want := inode(t, must(unix.Dup(fd)), nil)

@@ -2,6 +2,7 @@ package network
 
 import (
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,6 +11,11 @@ import (
 // part of a start (most of half a millisecond in the kernel); entering one that
 // is there costs nothing to speak of.
 const poolSize = 4
+
+// poolQuiet is how long nobody has taken one when the pool is filled: those that
+// are made are for the next start, and must not get in the way of those that are
+// under way. A crowd of starts makes its own.
+const poolQuiet = 20 * time.Millisecond
 
 // pool has namespaces ready that nobody has used yet. They belong to no unit
 // and have no pin: a manager that dies takes them along.
@@ -29,16 +35,35 @@ func newPool() *pool {
 	return p
 }
 
-// fill keeps the pool full, after whoever empties it: it begins when the first
-// one is taken, so that an instance without private networks makes none.
+// fill makes up for those that were taken: it begins when the first one is,
+// so that an instance without private networks makes none.
 func (p *pool) fill() {
 	defer p.done.Done()
-	for range p.refill {
-		for p.wants() {
-			fd, err := create()
-			if err != nil || !p.put(fd) {
-				break // take will meet the same error and report it
+	quiet := time.NewTimer(0)
+	defer quiet.Stop()
+	taken := false
+	for {
+		select {
+		case _, ok := <-p.refill:
+			if !ok {
+				return
 			}
+			taken = true
+			quiet.Reset(poolQuiet)
+		case <-quiet.C:
+			if taken {
+				p.replenish()
+			}
+			taken = false
+		}
+	}
+}
+
+func (p *pool) replenish() {
+	for p.wants() {
+		fd, err := create()
+		if err != nil || !p.put(fd) {
+			return // take will meet the same error and report it
 		}
 	}
 }

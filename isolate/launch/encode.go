@@ -50,6 +50,7 @@ var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallSetresgid:    unix.SYS_SETRESGID,
 	isolate.CallSetgroups:    unix.SYS_SETGROUPS,
 	isolate.CallSetsid:       unix.SYS_SETSID,
+	isolate.CallSetpgid:      unix.SYS_SETPGID,
 	isolate.CallIoctl:        unix.SYS_IOCTL,
 	isolate.CallUmask:        unix.SYS_UMASK,
 	isolate.CallChdir:        unix.SYS_CHDIR,
@@ -84,6 +85,7 @@ type opened struct {
 type encoder struct {
 	a         *arena
 	files     map[isolate.Desc]opened
+	stage     *stage  // stands for the steps marked Ahead; nil: there is none
 	listenPID uintptr // where the variable is in the arena, once a step needs it
 }
 
@@ -101,7 +103,15 @@ func raw(nr uintptr, args ...uintptr) rawStep {
 // descriptor is not there, or is not what they need, are left out.
 func (e *encoder) steps(before []rawStep, steps []isolate.Step, after []rawStep) (rawSteps, error) {
 	out := before
+	entered := false
 	for i, s := range steps {
+		if s.Ahead && e.stage != nil {
+			if !entered {
+				out = append(out, e.stage.enter(i)...)
+			}
+			entered = true
+			continue
+		}
 		if !e.holds(s.If) {
 			continue
 		}
@@ -116,6 +126,16 @@ func (e *encoder) steps(before []rawStep, steps []isolate.Step, after []rawStep)
 	p := e.a.alloc(uintptr(len(out)) * unsafe.Sizeof(rawStep{}))
 	copy(unsafe.Slice((*rawStep)(p), len(out)), out)
 	return rawSteps{first: (*rawStep)(p), count: uintptr(len(out))}, nil
+}
+
+// enter gives the steps into the stage, in place of step i and those like it.
+func (s *stage) enter(i int) (out []rawStep) {
+	for _, n := range s.fds {
+		r := raw(unix.SYS_SETNS, uintptr(n.fd), n.flag)
+		r.index = uint16(i)
+		out = append(out, r)
+	}
+	return out
 }
 
 func (e *encoder) holds(n isolate.Need) bool {

@@ -40,6 +40,7 @@ type Launcher struct {
 	arena *arena
 
 	templates templates
+	stages    stages
 }
 
 // New prepares launching: it checks the build, reserves the low descriptors
@@ -54,6 +55,7 @@ func New() (*Launcher, error) {
 		return nil, err
 	}
 	l := &Launcher{null: null, keepEnd: keepEnd()}
+	l.stages.templates = &l.templates
 	if l.top, err = addressTop(); err != nil {
 		return nil, err
 	}
@@ -69,8 +71,11 @@ func New() (*Launcher, error) {
 // Host is what New found.
 func (l *Launcher) Host() isolate.Host { return l.host }
 
-// Close lets go of the template namespaces.
-func (l *Launcher) Close() { l.templates.drop() }
+// Close lets go of the template namespaces, and of what was made of them ahead.
+func (l *Launcher) Close() {
+	l.stages.close()
+	l.templates.drop()
+}
 
 // reserve fills the descriptor numbers below lowest with /dev/null, so that
 // none of the manager's own files has a number that a child needs, and returns
@@ -128,13 +133,17 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 	if f.NetNS != 0 {
 		files[isolate.DescNetNS] = opened{fd: f.NetNS}
 	}
+	var st *stage
 	if p.Tree != nil {
-		ns, release, err := l.templates.get(*p.Tree)
+		tpl, release, err := l.templates.get(*p.Tree)
 		if err != nil {
 			return nil, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
 		}
 		defer release()
-		files[isolate.DescTemplate] = opened{fd: ns}
+		files[isolate.DescTemplate] = opened{fd: tpl.fd}
+		if st = l.stages.take(p, tpl); st != nil {
+			defer st.close()
+		}
 	}
 	closeAll, err := openAll(p, f.Dir, files)
 	defer closeAll()
@@ -152,7 +161,7 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 	if p.Namespaces.Has(isolate.PID) {
 		flags |= unix.CLONE_NEWPID
 	}
-	proc, err := l.clone(p, named, from, flags, f.Init, roleReaper, func(img *image) {
+	proc, err := l.clone(p, named, from, flags, f.Init, st, roleReaper, func(img *image) {
 		img.host = !p.Namespaces.Has(isolate.PID)
 		img.record = reaper.Record{Magic: reaper.Magic, Version: reaper.Version, Size: uint32(reaper.Size),
 			Generation: generation, Count: uint32(len(p.Execs)), SetupStep: -1}
@@ -183,10 +192,10 @@ func present(files map[int]int) map[int]int {
 
 // clone encodes the program and clones the child that runs it.
 func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, flags uint64,
-	cgroup int, as role, fill func(*image)) (*Process, error) {
+	cgroup int, st *stage, as role, fill func(*image)) (*Process, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	img, err := l.encode(p, files, from, as)
+	img, err := l.encode(p, files, from, st, as)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +217,7 @@ func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from
 }
 
 // encode fills the arena.
-func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, as role) (img *image, err error) {
+func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, st *stage, as role) (img *image, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(full); !ok {
@@ -218,7 +227,7 @@ func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, fro
 		}
 	}()
 	img = l.arena.reset()
-	e := &encoder{a: l.arena, files: files}
+	e := &encoder{a: l.arena, files: files, stage: st}
 	before := append(l.unmap(), place(l.null, from)...)
 	end := slotPassed // the first number that the child may close
 	for to := range from {

@@ -22,38 +22,57 @@ type templates struct {
 }
 
 type template struct {
-	fd    int
-	users int
-	stale bool
+	fd     int
+	mounts int // its mount table, which tells by poll(2) that something has reached it since
+	users  int
+	stale  bool
 }
 
-// get gives the descriptor of tree's namespace; release must be called once
-// the child has been cloned.
-func (t *templates) get(tree isolate.Tree) (fd int, release func(), err error) {
+func (t *template) close() {
+	unix.Close(t.fd)
+	unix.Close(t.mounts)
+}
+
+// changed reports whether mounts have reached or left the tree since the last
+// time that it was asked (proc_pid_mountinfo(5)).
+func (t *template) changed() bool {
+	fds := []unix.PollFd{{Fd: int32(t.mounts), Events: unix.POLLPRI}}
+	n, err := retry(func() (int, error) { return unix.Poll(fds, 0) })
+	return n > 0 || err != nil
+}
+
+// get gives the template of tree; release must be called once the child has
+// been cloned.
+func (t *templates) get(tree isolate.Tree) (_ *template, release func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tpl := t.m[tree]
 	if tpl == nil {
-		fd, err := buildTemplate(tree)
-		if err != nil {
-			return 0, nil, fmt.Errorf("cannot assemble the file system tree: %w", err)
+		if tpl, err = buildTemplate(tree); err != nil {
+			return nil, nil, fmt.Errorf("cannot assemble the file system tree: %w", err)
 		}
-		tpl = &template{fd: fd}
 		if t.m == nil {
 			t.m = map[isolate.Tree]*template{}
 		}
 		t.m[tree] = tpl
 	}
 	tpl.users++
-	return tpl.fd, func() { t.release(tpl) }, nil
+	return tpl, func() { t.release(tpl) }, nil
 }
 
 func (t *templates) release(tpl *template) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if tpl.users--; tpl.users == 0 && tpl.stale {
-		unix.Close(tpl.fd)
+		tpl.close()
 	}
+}
+
+// isStale reports whether tpl was dropped.
+func (t *templates) isStale(tpl *template) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return tpl.stale
 }
 
 // drop forgets every template, so that the next start assembles its tree from
@@ -63,7 +82,7 @@ func (t *templates) drop() {
 	defer t.mu.Unlock()
 	for _, tpl := range t.m {
 		if tpl.stale = true; tpl.users == 0 {
-			unix.Close(tpl.fd)
+			tpl.close()
 		}
 	}
 	clear(t.m)
@@ -72,30 +91,33 @@ func (t *templates) drop() {
 // DropTemplates makes coming starts see the host's mounts as they are then.
 // Mounts of a host that propagates them (mount --make-shared, as systemd does)
 // arrive without it.
-func (l *Launcher) DropTemplates() { l.templates.drop() }
+func (l *Launcher) DropTemplates() {
+	l.templates.drop()
+	l.stages.discard(func(st *stage) bool { return l.templates.isStale(st.tpl) })
+}
 
 // buildTemplate assembles tree on a thread of its own, which dies with it: a
 // thread that has unshared its mount namespace can serve nobody else.
-func buildTemplate(tree isolate.Tree) (int, error) {
+func buildTemplate(tree isolate.Tree) (*template, error) {
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return 0, fmt.Errorf("cannot read the host's mounts: %w", err)
+		return nil, fmt.Errorf("cannot read the host's mounts: %w", err)
 	}
 	points := make([]string, len(mounts))
 	for i, m := range mounts {
 		points[i] = m.Mountpoint
 	}
 	type result struct {
-		fd  int
+		tpl *template
 		err error
 	}
 	done := make(chan result)
 	onLostThread(func() {
-		fd, err := assemble(isolate.TemplateSteps(tree, points))
-		done <- result{fd, err}
+		tpl, err := assemble(isolate.TemplateSteps(tree, points))
+		done <- result{tpl, err}
 	})
 	r := <-done
-	return r.fd, r.err
+	return r.tpl, r.err
 }
 
 // onLostThread runs f on a thread that ends with it. Never on the main thread:
@@ -117,30 +139,37 @@ func onLostThread(f func()) {
 }
 
 // assemble runs steps in a new mount namespace of the calling thread.
-func assemble(steps []isolate.Step) (int, error) {
+func assemble(steps []isolate.Step) (*template, error) {
 	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, os.NewSyscallError("open /proc", err)
+		return nil, os.NewSyscallError("open /proc", err)
 	}
 	defer unix.Close(proc)
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-		return 0, os.NewSyscallError("unshare", err)
+		return nil, os.NewSyscallError("unshare", err)
 	}
 	a, err := newArena()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer syscall.Munmap(a.mem)
 	img := a.reset()
 	e := &encoder{a: a}
 	raw, err := e.steps(nil, steps, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if !run(img, &raw) {
-		return 0, fmt.Errorf("%s: %w", steps[img.failed], syscall.Errno(img.errno))
+		return nil, fmt.Errorf("%s: %w", steps[img.failed], syscall.Errno(img.errno))
 	}
 	// /proc of the tree is empty; the host's is still reachable by its descriptor.
-	fd, err := unix.Openat(proc, "thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	return fd, os.NewSyscallError("open thread-self/ns/mnt", err)
+	tpl := &template{}
+	if tpl.fd, err = unix.Openat(proc, "thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, os.NewSyscallError("open thread-self/ns/mnt", err)
+	}
+	if tpl.mounts, err = unix.Openat(proc, "thread-self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		unix.Close(tpl.fd)
+		return nil, os.NewSyscallError("open thread-self/mountinfo", err)
+	}
+	return tpl, nil
 }
