@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ func (m *Manager) effect(e machine.Effect) {
 	case machine.JobDone:
 		if done := m.waiters[e.ID]; done != nil {
 			delete(m.waiters, e.ID)
+			m.storeStates() // what is told has been stored
 			done(e)
 		}
 	case machine.Action:
@@ -54,7 +56,7 @@ func (m *Manager) publish(snap machine.Snapshot) {
 	s := m.service(snap.Unit)
 	before := s.snap
 	s.snap = snap
-	m.storeState(s)
+	m.unstored[s] = true
 	m.enterLogin(s, before, snap)
 	m.tell(before, snap)
 	m.noticeBooted(before, snap)
@@ -107,6 +109,19 @@ func rounded(d time.Duration) time.Duration {
 	return d.Round(time.Microsecond)
 }
 
+// storeStates writes the state of every unit that has changed, once for all
+// that one event has led to: a unit on its way through several states is stored
+// where it has come to rest. A manager that is killed before finds the older
+// state and what the cgroup tree says, as if it had been killed a little earlier.
+func (m *Manager) storeStates() {
+	for s := range m.unstored {
+		if m.services[s.name] == s { // else its files are being removed
+			m.storeState(s)
+		}
+	}
+	clear(m.unstored)
+}
+
 // storeState writes the unit's state file. A failure is shown and does not
 // stop supervision: the cgroup tree still tells most of it.
 func (m *Manager) storeState(s *service) {
@@ -116,9 +131,12 @@ func (m *Manager) storeState(s *service) {
 		os.Remove(path)
 		return
 	}
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = writeState(path, unitState{Version: stateVersion, BootID: m.state.BootID, Snapshot: s.snap, Start: s.start})
+	st := unitState{Version: stateVersion, BootID: m.state.BootID, Snapshot: s.snap, Start: s.start}
+	err := writeState(path, st)
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(dir, 0o755); err == nil {
+			err = writeState(path, st)
+		}
 	}
 	if err != nil {
 		m.log.Error().Str("unit", s.name).Err(err).Msg("cannot store the state; a manager that is killed now would not know it")

@@ -62,6 +62,7 @@ type generation struct {
 	inherited map[keptName]int // commands around main that an earlier manager started, by their pidfds
 
 	releasing bool
+	again     bool     // another start follows as soon as nothing of it lives
 	ended     []func() // to be called when nothing of it is left
 }
 

@@ -69,7 +69,8 @@ type Manager struct {
 	host     condition.Host
 	queue    []machine.Event // news that effects led to
 	handling bool
-	keeper   *keeper.Keeper // what outlives the manager; the log's pump drops from it too
+	unstored map[*service]bool // whose state file is to be written
+	keeper   *keeper.Keeper    // what outlives the manager; the log's pump drops from it too
 	holder   holder
 	timer    int // timerfd of the engine's deadline
 	armed    machine.Instant
@@ -87,7 +88,7 @@ type Manager struct {
 // New prepares a manager: it takes the runtime directory, the cgroup and the
 // socket's place, and fails, having left nothing, where another one has them.
 func New(cfg Config) (_ *Manager, err error) {
-	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, defs: map[string]*unit.Unit{}, configs: map[*unit.Unit]machine.Config{},
+	m := &Manager{cfg: cfg, log: cfg.Logger, began: time.Now(), services: map[string]*service{}, unstored: map[*service]bool{}, defs: map[string]*unit.Unit{}, configs: map[*unit.Unit]machine.Config{},
 		waiters: map[uint64]func(machine.JobDone){}, engine: machine.New(), events: newBroadcaster(), work: make(slots, workers), tidying: make(slots, workers), removals: map[string]chan struct{}{}}
 	if err := cfg.check(os.Geteuid()); err != nil {
 		return nil, err
@@ -384,6 +385,7 @@ func (m *Manager) carryOut(effects []machine.Effect) {
 	}
 	if outermost {
 		m.handling, m.queue = false, nil
+		m.storeStates()
 		m.arm()
 	}
 }

@@ -18,7 +18,8 @@ import (
 
 // release carries out the effect Release: the log is drained, then the reaper
 // and whatever is left are ended, then the cgroups and files go. The engine
-// hears of it when nothing is left.
+// hears of it when nothing is left; where a start follows at once, when nothing
+// lives: the two share nothing but what a start waits for by itself.
 func (m *Manager) release(e machine.Release) {
 	s := m.service(e.Unit)
 	if s.launching {
@@ -36,6 +37,7 @@ func (m *Manager) release(e machine.Release) {
 		m.handle(machine.Released{Ref: e.Ref})
 		return
 	}
+	g.again = e.Again || s.snap.Job == machine.VerbRestart
 	m.end(s, g, func() { m.handle(machine.Released{Ref: e.Ref}) })
 }
 
@@ -77,6 +79,10 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 			passing = m.passingDirectories(s, "no")
 		}
 		gone := m.removing(passing)
+		again := g.again && m.killPayload(cgroup, reaper)
+		if again {
+			m.ended(s, g)
+		}
 		m.background(func() {
 			err := m.endGeneration(cgroup, reaper)
 			err = errors.Join(err, terminalOf(g.def).Release(), removeDirectories(passing), g.removeDir())
@@ -85,7 +91,9 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 				if err != nil {
 					m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Err(err).Msg("cannot remove all of it")
 				}
-				m.ended(s, g)
+				if !again {
+					m.ended(s, g)
+				}
 			})
 		})
 	}
@@ -94,6 +102,17 @@ func (m *Manager) end(s *service, g *generation, done func()) {
 		return
 	}
 	s.log.Drain(func() { m.poller.Post(kill) })
+}
+
+// killPayload kills all of a generation, and reports whether its payload is dead
+// already, as it mostly is where a service has ended by itself. Only the reaper
+// may then still be on its way out.
+func (m *Manager) killPayload(c *launch.Generation, r *ending) bool {
+	if c == nil || r == nil || c.Kill() != nil || r.reaper.Signal(syscall.SIGKILL) != nil {
+		return false
+	}
+	populated, err := c.Populated()
+	return err == nil && !populated
 }
 
 // removeDir removes the generation's files.

@@ -52,14 +52,35 @@ type instanceState struct {
 func writeState(path string, v any) error {
 	b, err := json.Marshal(v)
 	if err == nil {
-		err = os.WriteFile(path+".new", append(b, '\n'), 0o600)
+		err = writeNew(path+".new", append(b, '\n'))
 	}
 	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = unix.Rename(path+".new", path)
 	}
 	if err != nil {
 		os.Remove(path + ".new")
 		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeNew is os.WriteFile by three system calls: package os would also try to
+// poll the file, and this is written at every turn of a unit's life.
+func writeNew(path string, b []byte) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
 	}
 	return nil
 }

@@ -175,6 +175,6 @@ func (s *step) onResumed() {
 		s.sendSignals()
 		s.recheck()
 	case Releasing:
-		s.emit(Release{s.ref(), s.m.Kept})
+		s.emit(Release{Ref: s.ref(), Keep: s.m.Kept})
 	}
 }

@@ -50,10 +50,13 @@ type CheckPayload struct{ Ref }
 // alive on purpose (kill_mode process or none, send_sigkill = false, or not
 // killable): if it is, leave those processes, their reaper and their cgroup,
 // and answer Released at once. May be repeated after a crash, and may come
-// while a Launch is still under way: it waits for that one.
+// while a Launch is still under way: it waits for that one. With Again a start
+// follows at once: Released may then be answered when the payload is dead and the
+// reaper killed, and what is left be removed while the next one starts.
 type Release struct {
 	Ref
-	Keep bool
+	Keep  bool
+	Again bool
 }
 
 // Publish: the unit's snapshot changed: store it, and tell those who listen.

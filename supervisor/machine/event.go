@@ -141,8 +141,9 @@ type PayloadEmpty struct{ Ref }
 // ReaperLost: the reaper is gone, and nobody released it.
 type ReaperLost struct{ Ref }
 
-// Released: what Release asked for is done. Nothing of the generation is left,
-// except what Release.Keep let live.
+// Released: what Release asked for is done. Nothing of the generation lives,
+// except what Release.Keep let live; nothing of it is left, but after
+// Release.Again.
 type Released struct{ Ref }
 
 // HookExited: the hook that RunHook numbered Run ended.

@@ -90,7 +90,7 @@ func TestAdoptRepeatsWhatWasLost(t *testing.T) {
 		w := newWorld(service("a"))
 		return w.e.Adopt([]Adopted{{s, o}}, 5)
 	}
-	if out := adopt(Snapshot{Unit: "a"}, Observed{Generation: 4}); !slices.Contains(out, Effect(Release{Ref{"a", 4}, false})) {
+	if out := adopt(Snapshot{Unit: "a"}, Observed{Generation: 4}); !slices.Contains(out, Effect(Release{Ref: Ref{"a", 4}})) {
 		t.Errorf("a dead generation stays: %v", out)
 	}
 	launching := Machine{State: Launching, Want: WantUp, Generation: 4, Held: true, Payload: true, Pending: true}

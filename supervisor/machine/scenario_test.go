@@ -261,7 +261,7 @@ func TestKillModes(t *testing.T) {
 		"control-group": {Signal{r, 15, WhomAll}, Signal{r, 1, WhomAll}, Signal{r, 18, WhomAll}, CheckPayload{r}},
 		"mixed":         {Signal{r, 15, WhomMain}, Signal{r, 1, WhomMain}, Signal{r, 18, WhomMain}, CheckPayload{r}},
 		"process":       {Signal{r, 15, WhomMain}, Signal{r, 1, WhomMain}, Signal{r, 18, WhomMain}, CheckPayload{r}},
-		"none":          {Release{r, true}},
+		"none":          {Release{Ref: r, Keep: true}},
 	} {
 		w := newWorld(service("a", func(c *Config) { c.KillMode, c.SendSighup = mode, true }))
 		w.up(t, "a")
@@ -294,7 +294,7 @@ func TestUnkillable(t *testing.T) {
 		w.now, _ = w.e.Deadline()
 		last = w.e.Handle(Tick{}, w.now)
 	}
-	if !slices.Contains(last, Effect(Release{r, true})) {
+	if !slices.Contains(last, Effect(Release{Ref: r, Keep: true})) {
 		t.Fatalf("%v", last)
 	}
 	w.run(w.e.Handle(Released{r}, w.now))

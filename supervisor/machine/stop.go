@@ -238,7 +238,13 @@ func (s *step) release(keep bool) {
 	s.abortHook()
 	s.enter(Releasing)
 	s.m.Kept = keep
-	s.emit(Release{s.ref(), keep})
+	s.emit(Release{s.ref(), keep, s.again()})
+}
+
+// again reports whether the unit comes back by itself as soon as this start is gone.
+func (s *step) again() bool {
+	delay, restarts := s.restartIn()
+	return restarts && delay == 0
 }
 
 func (s *step) onReleased() {
