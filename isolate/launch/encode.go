@@ -21,12 +21,16 @@ const (
 	slotPassed // and on, what main is passed
 )
 
-// lowest is the first number that the manager's own descriptors can have:
-// what is below is the child's, see reserve.
-const lowest = 64
+// lowest is the first number that the manager's own descriptors can have: what
+// is below is the child's, see reserve. What is lent to a child lies from lending
+// on.
+const (
+	lending = 64
+	lowest  = lending + desks*deskSize
+)
 
-// Every number that a program can be passed a descriptor at lies below lowest.
-const _ = uint(lowest - slotPassed - isolate.MaxPassed)
+// Every number that a program can be passed a descriptor at lies below lending.
+const _ = uint(lending - slotPassed - isolate.MaxPassed)
 
 var sysNumber = [isolate.CallCount]uintptr{
 	isolate.CallMount:        unix.SYS_MOUNT,
@@ -224,10 +228,10 @@ func (l *Launcher) unmap() []rawStep {
 	}
 }
 
-// place gives descriptors their numbers in the child; a zero source leaves the
-// number closed.
-func place(null int, from map[int]int) []rawStep {
-	steps := []rawStep{raw(unix.SYS_CLOSE_RANGE, 3, lowest-1, 0)}
+// place gives descriptors their numbers in the child, and closes what else is
+// below end.
+func place(null, end int, from map[int]int) []rawStep {
+	steps := []rawStep{raw(unix.SYS_CLOSE_RANGE, 3, uintptr(end-1), 0)}
 	for n := range 3 {
 		steps = append(steps, raw(unix.SYS_DUP3, uintptr(null), uintptr(n), 0))
 	}

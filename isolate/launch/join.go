@@ -36,7 +36,7 @@ func (l *Launcher) Join(p *isolate.Program, f JoinFiles) (*Process, error) {
 		named[isolate.DescMain] = opened{fd: slotPassed}
 	}
 	from := present(map[int]int{joinFD: pipe[1], slotPassed: f.Main, slotStdin: f.Stdin, slotStdout: f.Stdout, slotStderr: f.Stderr, slotCgroup: f.Cgroup})
-	joiner, err := l.clone(p, named, from, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD, 0, nil, roleJoiner, func(*image) {})
+	joiner, err := l.cloneNow(p, handed{from: from, files: named}, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD, 0, roleJoiner, func(*image) {})
 	unix.Close(pipe[1])
 	if err != nil {
 		return nil, fmt.Errorf("%s: cannot join: %w", p.Unit, err)

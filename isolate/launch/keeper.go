@@ -25,7 +25,7 @@ func (l *Launcher) LaunchKeeper(send, keep, cgroup int) (*Process, error) {
 	defer results.Close()
 	p := isolate.CompileKeeper()
 	from := map[int]int{joinFD: pipe[1], reaper.FDKeeperSend: send, reaper.FDKeeperKeep: keep}
-	proc, err := l.clone(p, nil, from, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD|unix.CLONE_INTO_CGROUP, cgroup, nil, roleKeeper, func(*image) {})
+	proc, err := l.cloneNow(p, handed{from: from}, unix.CLONE_CLEAR_SIGHAND|unix.CLONE_PIDFD|unix.CLONE_INTO_CGROUP, cgroup, roleKeeper, func(*image) {})
 	unix.Close(pipe[1])
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the keeper: %w", err)

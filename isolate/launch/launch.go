@@ -33,6 +33,8 @@ func afterFork()
 type Launcher struct {
 	host    isolate.Host
 	null    int
+	lends   bool // the numbers from lending on are this launcher's
+	desks   chan desk
 	keepEnd uintptr
 	top     uintptr
 
@@ -50,12 +52,15 @@ func New() (*Launcher, error) {
 	if err := CheckBuild(); err != nil {
 		return nil, err
 	}
-	null, err := reserve()
+	null, lends, err := reserve()
 	if err != nil {
 		return nil, err
 	}
-	l := &Launcher{null: null, keepEnd: keepEnd()}
+	l := &Launcher{null: null, lends: lends, keepEnd: keepEnd()}
 	l.stages.templates = &l.templates
+	if l.desks, err = openDesks(); err != nil {
+		return nil, err
+	}
 	if l.top, err = addressTop(); err != nil {
 		return nil, err
 	}
@@ -79,24 +84,27 @@ func (l *Launcher) Close() {
 
 // reserve fills the descriptor numbers below lowest with /dev/null, so that
 // none of the manager's own files has a number that a child needs, and returns
-// /dev/null at a number above.
-func reserve() (int, error) {
+// /dev/null at a number above. lends says that those from lending on were free.
+func reserve() (null int, lends bool, err error) {
 	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("cannot open /dev/null: %w", err)
+		return 0, false, fmt.Errorf("cannot open /dev/null: %w", err)
 	}
 	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowest)
 	if err != nil {
-		return 0, fmt.Errorf("cannot reserve descriptors: %w", os.NewSyscallError("fcntl", err))
+		return 0, false, fmt.Errorf("cannot reserve descriptors: %w", os.NewSyscallError("fcntl", err))
 	}
+	lends = fd < lending
 	for n := 3; n < lowest; n++ {
-		if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == unix.EBADF {
-			if err := unix.Dup3(fd, n, unix.O_CLOEXEC); err != nil {
-				return 0, fmt.Errorf("cannot reserve descriptor %d: %w", n, os.NewSyscallError("dup3", err))
-			}
+		if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err != unix.EBADF {
+			lends = lends && n < lending
+			continue
+		}
+		if err := unix.Dup3(fd, n, unix.O_CLOEXEC); err != nil {
+			return 0, false, fmt.Errorf("cannot reserve descriptor %d: %w", n, os.NewSyscallError("dup3", err))
 		}
 	}
-	return high, nil
+	return high, lends, nil
 }
 
 // Files are the descriptors of one start, all above those that New reserved.
@@ -161,7 +169,7 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 	if p.Namespaces.Has(isolate.PID) {
 		flags |= unix.CLONE_NEWPID
 	}
-	proc, err := l.clone(p, named, from, flags, f.Init, st, roleReaper, func(img *image) {
+	proc, err := l.clone(p, handed{from: from, files: named, stage: st}, flags, f.Init, func(img *image) {
 		img.host = !p.Namespaces.Has(isolate.PID)
 		img.record = reaper.Record{Magic: reaper.Magic, Version: reaper.Version, Size: uint32(reaper.Size),
 			Generation: generation, Count: uint32(len(p.Execs)), SetupStep: -1}
@@ -190,12 +198,28 @@ func present(files map[int]int) map[int]int {
 	return files
 }
 
-// clone encodes the program and clones the child that runs it.
-func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, flags uint64,
-	cgroup int, st *stage, as role, fill func(*image)) (*Process, error) {
+// clone lends the child its descriptors, and returns once it has them.
+func (l *Launcher) clone(p *isolate.Program, h handed, flags uint64, cgroup int, fill func(*image)) (*Process, error) {
+	h, err := l.lend(h)
+	if err != nil {
+		return nil, err
+	}
+	if h.loan == nil {
+		return l.cloneNow(p, h, flags, cgroup, roleReaper, fill)
+	}
+	defer h.loan.takeBack()
+	proc, err := l.cloneNow(p, h, flags|unix.CLONE_FILES, cgroup, roleReaper, fill)
+	if err == nil {
+		h.loan.await(proc.PIDFD)
+	}
+	return proc, err
+}
+
+// cloneNow encodes the program and clones the child that runs it.
+func (l *Launcher) cloneNow(p *isolate.Program, h handed, flags uint64, cgroup int, as role, fill func(*image)) (*Process, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	img, err := l.encode(p, files, from, st, as)
+	img, err := l.encode(p, h, as)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +241,7 @@ func (l *Launcher) clone(p *isolate.Program, files map[isolate.Desc]opened, from
 }
 
 // encode fills the arena.
-func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, from map[int]int, st *stage, as role) (img *image, err error) {
+func (l *Launcher) encode(p *isolate.Program, h handed, as role) (img *image, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(full); !ok {
@@ -227,10 +251,15 @@ func (l *Launcher) encode(p *isolate.Program, files map[isolate.Desc]opened, fro
 		}
 	}()
 	img = l.arena.reset()
-	e := &encoder{a: l.arena, files: files, stage: st}
-	before := append(l.unmap(), place(l.null, from)...)
+	e := &encoder{a: l.arena, files: h.files, stage: h.stage}
+	before := l.unmap()
+	if h.loan != nil {
+		before = append(before, h.loan.steps(uintptr(unsafe.Pointer(&img.one)), h.from)...)
+	} else {
+		before = append(before, place(l.null, lowest, h.from)...)
+	}
 	end := slotPassed // the first number that the child may close
-	for to := range from {
+	for to := range h.from {
 		end = max(end, to+1)
 	}
 	after := []rawStep{raw(unix.SYS_CLOSE_RANGE, uintptr(end), uintptr(^uint32(0)), 0)}
