@@ -152,7 +152,7 @@ func (b *builder) field(k *Key) reflect.Value {
 	if k.Table == "unit" {
 		return u.FieldByName(k.fieldName())
 	}
-	table := u.FieldByName(camelCase(k.Table))
+	table := u.FieldByName(k.tableField)
 	if k.ID() == "network.mode" {
 		return table // the mode has a unit or a path with it
 	}

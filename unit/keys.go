@@ -19,10 +19,11 @@ type Key struct {
 	Repeatable bool   // may be an array
 	Supported  bool   // in force; others are refused with "not supported yet"
 
-	kind    kind
-	preset  string // Default is TOML that the loader applies
-	field   string // of the table's struct, when not the CamelCase of Name
-	section string // of systemd, when not the table's
+	kind       kind
+	preset     string // Default is TOML that the loader applies
+	field      string // of the table's struct; the CamelCase of Name unless it is another
+	tableField string // of Unit
+	section    string // of systemd, when not the table's
 }
 
 // ID returns "service.exec_start".
@@ -83,7 +84,10 @@ var keyTable = sync.OnceValue(func() *table {
 })
 
 func (t *table) add(name string, k *Key) {
-	k.Table = name
+	k.Table, k.tableField = name, camelCase(name)
+	if k.field == "" {
+		k.field = camelCase(k.Name)
+	}
 	k.Type, k.Repeatable = k.kind.label, k.kind.many
 	k.Example = k.Name + " = " + k.Example
 	t.all = append(t.all, k)
@@ -132,13 +136,9 @@ func (k Key) note(def string) Key { k.Default, k.preset = def, ""; return k }
 // into names the field that takes the value.
 func (k Key) into(field string) Key { k.field = field; return k }
 
-// fieldName is the Go field of the key: the mechanical CamelCase of its name.
-func (k *Key) fieldName() string {
-	if k.field != "" {
-		return k.field
-	}
-	return camelCase(k.Name)
-}
+// fieldName is the Go field of the key: the mechanical CamelCase of its name,
+// unless it is another one.
+func (k *Key) fieldName() string { return k.field }
 
 func camelCase(name string) string {
 	var b strings.Builder

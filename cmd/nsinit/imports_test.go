@@ -90,7 +90,6 @@ func longestPrefix(name string, folders map[string][]string) string {
 func TestLibraries(t *testing.T) {
 	homes := map[string][]string{
 		"github.com/BurntSushi/toml":      {"unit"},
-		"github.com/vishvananda":          {"network"},
 		"github.com/rs/zerolog":           {"supervisor", "cmd"},
 		"github.com/coreos/go-systemd":    {"unit/systemd", "supervisor", "cmd", "examples"},
 		"github.com/spf13/cobra":          {"cmd/nsctl"},
@@ -123,7 +122,7 @@ func TestControlIsALeaf(t *testing.T) {
 // TestNsctlLinks: nsctl runs without root and acts only through the socket, so
 // nothing that could act is in it.
 func TestNsctlLinks(t *testing.T) {
-	never := []string{module + "isolate/launch", module + "network", module + "reaper", "github.com/vishvananda", "github.com/rs/zerolog"}
+	never := []string{module + "isolate/launch", module + "network", module + "reaper", "github.com/rs/zerolog"}
 	allowed := []string{"cmd/nsctl", "supervisor/control", "unit", "isolate", "supervisor/compile", "supervisor/condition"}
 	for _, name := range goList(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/nsctl") {
 		if under(name, never...) {
@@ -140,7 +139,6 @@ func TestModules(t *testing.T) {
 	everywhere := []string{"github.com/nsinit/nsinit", "golang.org/x/sys", "github.com/BurntSushi/toml", "github.com/moby/sys/"}
 	for command, modules := range map[string][]string{
 		"./cmd/nsinit": {
-			"github.com/vishvananda/netlink", "github.com/vishvananda/netns",
 			"github.com/coreos/go-systemd/v22", "github.com/rs/zerolog", "github.com/mattn/go-colorable", "github.com/mattn/go-isatty",
 		},
 		"./cmd/nsctl": {"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},

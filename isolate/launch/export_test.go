@@ -1,0 +1,23 @@
+package launch
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// StagesReady names the ipc namespaces of the stages that wait to be taken, as
+// /proc/self/ns/ipc does.
+func (l *Launcher) StagesReady() (names []string) {
+	l.stages.mu.Lock()
+	defer l.stages.mu.Unlock()
+	for _, st := range l.stages.ready {
+		for _, n := range st.fds {
+			var s unix.Stat_t
+			if n.flag == unix.CLONE_NEWIPC && unix.Fstat(n.fd, &s) == nil {
+				names = append(names, fmt.Sprintf("ipc:[%d]", s.Ino))
+			}
+		}
+	}
+	return names
+}
