@@ -113,7 +113,7 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.listener, err = control.Listen(cfg.Socket()); err != nil {
 		return nil, err
 	}
-	if m.cgroups, err = launch.OpenCgroups(cfg.Instance, launch.CgroupOptions{Parent: cfg.CgroupParent}); err != nil {
+	if m.cgroups, err = launch.OpenCgroups(cfg.Instance, launch.CgroupOptions{Parent: cfg.CgroupParent, OwnMachine: cfg.OwnMachine}); err != nil {
 		return nil, err
 	}
 	if m.tree, err = lockCgroups(m.cgroups, cfg.Instance); err != nil {

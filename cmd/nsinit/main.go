@@ -1,4 +1,5 @@
-// Command nsinit is the service manager of one instance, in the foreground.
+// Command nsinit is the service manager of one instance, in the foreground, or,
+// where it is process 1, what keeps that manager running (package reaper/pid1).
 //
 //	nsinit [--instance NAME] [--unit-path DIR[:DIR...]] [--runtime-dir DIR] [--log-dir DIR]
 //
@@ -20,14 +21,18 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/reaper/pid1"
 	"github.com/nsinit/nsinit/supervisor"
 )
 
@@ -35,6 +40,12 @@ import (
 var version = "devel"
 
 func main() {
+	if os.Getpid() == 1 {
+		if !slices.Contains(os.Args[1:], "--manager") {
+			os.Exit(pid1.Main(pid1.Options{Version: version, Built: built(), Args: os.Args[1:]}))
+		}
+		pid1.Decline()
+	}
 	cfg, err := parse(os.Args[1:])
 	if err == nil {
 		err = run(cfg)
@@ -56,7 +67,8 @@ func parse(args []string) (supervisor.Config, error) {
 	parent := f.String("cgroup-parent", "", "`cgroup`, relative to the cgroup2 mount, in which the instance's is made")
 	initOf := f.String("init-of", "", "what process 1, which starts this, is the init of: `machine` or container")
 	console := f.String("console", "", "`file` that shows what happens between boot and the target, and at the end (a machine's: /dev/console; none)")
-	debug := f.Bool("debug", false, "log more")
+	f.Bool("manager", false, "be the manager even as process 1")
+	more := f.Bool("debug", false, "log more")
 	showVersion := f.Bool("version", false, "print the version and exit")
 	f.Parse(args) // ExitOnError
 	if *showVersion {
@@ -86,7 +98,7 @@ func parse(args []string) (supervisor.Config, error) {
 		return cfg, fmt.Errorf("cannot be the manager of %q: --init-of takes machine or container", *initOf)
 	}
 	cfg.Console, cfg.Quiet = consoleOf(*console, *initOf)
-	cfg.Logger = logger(*debug)
+	cfg.Logger = logger(*more, *initOf == "machine")
 	return cfg, nil
 }
 
@@ -105,11 +117,33 @@ func consoleOf(path, initOf string) (console string, quiet bool) {
 	return path, quiet
 }
 
-// logger writes for people on a terminal, and JSON otherwise.
-func logger(debug bool) zerolog.Logger {
+// built is the time of the commit that this was built from, zero if unknown.
+func built() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			t, _ := time.Parse(time.RFC3339, s.Value)
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// logger writes for people, to standard error or, as the machine's own, to the
+// kernel's log: that is there from the first moment, and never blocks as a
+// console does that was stopped by ctrl-s.
+func logger(debug, machine bool) zerolog.Logger {
 	level := zerolog.InfoLevel
 	if debug {
 		level = zerolog.DebugLevel
+	}
+	if machine {
+		if kmsg, err := openKmsg(); err == nil {
+			return zerolog.New(kmsg).Level(level)
+		}
 	}
 	out := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: true, TimeFormat: "15:04:05"}
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
@@ -137,7 +171,12 @@ func run(cfg supervisor.Config) error {
 			m.Reload()
 		}
 	}()
-	err = m.Run(ctx, func() { daemon.SdNotify(false, daemon.SdNotifyReady) })
+	err = m.Run(ctx, func() {
+		daemon.SdNotify(false, daemon.SdNotifyReady)
+		if cfg.OwnMachine {
+			unix.Write(pid1.ManagerReadyFD, []byte{1})
+		}
+	})
 	signal.Stop(hup)
 	close(hup)
 	<-done

@@ -1,0 +1,253 @@
+package pid1
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// manager is the process that does the work, and what is ready for its start.
+type manager struct {
+	pid     int // 0: none runs
+	started time.Time
+	due     time.Time // of the next start; zero: none is planned
+	deaths  deaths
+
+	path   string // of this program
+	argv   []string
+	env    []string
+	cgroup int    // to be born in, -1 for process 1's own
+	ready  [2]int // a pipe; a manager writes a byte when it is ready
+}
+
+// ManagerReadyFD is the descriptor that the manager says "ready" on, by writing
+// a byte.
+const ManagerReadyFD = 3
+
+// prepare makes what every start of the manager needs.
+func (m *manager) prepare(say *reporter, container bool) {
+	m.path = "/proc/self/exe"
+	if path, err := os.Readlink(m.path); err == nil {
+		m.path = path // the file, not the inode: an upgrade is in force at the next start
+	}
+	m.env = managerEnv(os.Environ(), container)
+	m.ready = [2]int{-1, -1}
+	if err := unix.Pipe2(m.ready[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		say.warn("cannot make a pipe: %v; cannot tell whether the manager was ready", err)
+	}
+	var err error
+	if m.cgroup, err = cgroupFor("nsinit-manager"); err != nil {
+		say.warn("cannot make a cgroup for the manager: %v; going on without", err)
+	}
+}
+
+// managerEnv is the environment of the manager. What the kernel hands over are
+// words of its command line that it did not know; only a container's is meant.
+func managerEnv(environ []string, container bool) []string {
+	if container {
+		return environ
+	}
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	if term := os.Getenv("TERM"); term != "" {
+		env = append(env, "TERM="+term)
+	}
+	return env
+}
+
+// startManager starts one, in its own session and cgroup.
+func (p *pid1) startManager(now time.Time) {
+	m := &p.manager
+	if m.argv == nil {
+		m.argv = append([]string{"nsinit"}, p.managerArgs()...)
+	}
+	m.due, m.started = time.Time{}, now
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		null = 0
+	} else {
+		defer unix.Close(null)
+	}
+	attr := &syscall.ProcAttr{Dir: "/", Env: m.env, Files: []uintptr{uintptr(null), 1, 2, uintptr(m.ready[1])}, Sys: &syscall.SysProcAttr{Setsid: true}}
+	if m.cgroup >= 0 {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, m.cgroup
+	}
+	pid, err := syscall.ForkExec(m.path, m.argv, attr)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOEXEC) { // replaced by something else
+		pid, err = syscall.ForkExec("/proc/self/exe", m.argv, attr)
+	}
+	if err != nil {
+		p.say.warn("cannot start the manager (%s): %v", m.path, err)
+		p.again(false, now)
+		return
+	}
+	m.pid = pid
+}
+
+// managerArgs are the options of the manager, those of the kernel's command line
+// last: they win.
+func (p *pid1) managerArgs() []string {
+	if p.container {
+		return append([]string{"--init-of=container"}, p.opt.Args...)
+	}
+	args := []string{"--init-of=machine"}
+	for _, a := range p.opt.Args {
+		if strings.HasPrefix(a, "--") { // the others are words that the kernel did not know ("single")
+			args = append(args, a)
+		}
+	}
+	if p.cmd.unit != "" {
+		args = append(args, "--unit="+p.cmd.unit)
+	}
+	if p.cmd.debug {
+		args = append(args, "--debug")
+	}
+	if p.cmd.watchdog != "" {
+		args = append(args, "--watchdog="+p.cmd.watchdog)
+	}
+	return args
+}
+
+// managerEnded decides what follows the end of the manager.
+func (p *pid1) managerEnded(status unix.WaitStatus, now time.Time) {
+	m := &p.manager
+	m.pid = 0
+	if p.asked != stay {
+		return
+	}
+	ready := m.wasReady()
+	if p.container && status.Exited() && (status.ExitStatus() == 0 || !ready) {
+		// Whoever runs the container sees its log and code, and may try again.
+		p.asked, p.exitCode = powerOff, status.ExitStatus()
+		return
+	}
+	p.say.warn("the manager ended after %v: %s", now.Sub(m.started).Round(time.Millisecond), describe(status))
+	p.again(ready, now)
+}
+
+// again plans the manager's next start, or takes the rescue action.
+func (p *pid1) again(ready bool, now time.Time) {
+	m := &p.manager
+	wait, hopeless := m.deaths.next(ready, now.Sub(m.started))
+	m.due = now.Add(wait)
+	if !hopeless {
+		return
+	}
+	p.say.warn("the manager cannot be kept running; services run on")
+	switch {
+	case p.container:
+		p.asked, p.exitCode = powerOff, 1
+	case p.cmd.onFailure != stay:
+		p.say.warn("nsinit.rescue=%v: so be it", p.cmd.onFailure)
+		p.asked = p.cmd.onFailure
+	default:
+		p.rescue()
+	}
+}
+
+// wasReady tells whether the manager that ended had been ready, and forgets it.
+func (m *manager) wasReady() (ready bool) {
+	var b [16]byte
+	for {
+		n, err := unix.Read(m.ready[0], b[:])
+		switch {
+		case n > 0:
+			ready = true
+		case err != unix.EINTR:
+			return ready
+		}
+	}
+}
+
+// deaths counts ends of the manager in a row, none of which came after a life of
+// a minute.
+type deaths struct {
+	count, unready int
+}
+
+const (
+	longLife   = time.Minute // what ran as long is not one of a row
+	firstWait  = 100 * time.Millisecond
+	readyWait  = time.Second     // the longest wait where the last one had been ready
+	longWait   = 5 * time.Second // and where not
+	unreadyMax = 8               // starts in a row that did not become ready
+	deathsMax  = 100             // in a row, ready or not
+)
+
+// next gives the wait before the next start, and whether starting has proved
+// hopeless; then it counts anew, and the wait is a long one.
+func (d *deaths) next(ready bool, lived time.Duration) (wait time.Duration, hopeless bool) {
+	if lived >= longLife {
+		*d = deaths{}
+	}
+	d.count++
+	d.unready++
+	longest := longWait
+	if ready {
+		d.unready, longest = 0, readyWait
+	}
+	if d.unready >= unreadyMax || d.count >= deathsMax {
+		*d = deaths{}
+		return longLife, true
+	}
+	wait = firstWait << min(d.count-1, 10)
+	return min(wait, longest), false
+}
+
+// rescueShells are tried in order; sulogin asks for root's password.
+var rescueShells = [][]string{{"/sbin/sulogin"}, {"/bin/sh"}, {"/bin/busybox", "sh"}, {"/sbin/busybox", "sh"}}
+
+// rescue gives whoever has the console a shell there. The manager is tried again
+// every minute, or when the shell ends.
+func (p *pid1) rescue() {
+	if p.shell != 0 {
+		return
+	}
+	shells := rescueShells
+	if p.cmd.rescueFirst { // whoever has the kernel's command line could have named a shell as init
+		shells = shells[1:]
+	}
+	console, err := unix.Open("/dev/console", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		p.say.warn("cannot open a rescue shell: /dev/console: %v; trying the manager again", err)
+		p.manager.due = time.Now().Add(longWait)
+		return
+	}
+	defer unix.Close(console)
+	fd := uintptr(console)
+	for _, argv := range shells {
+		attr := &syscall.ProcAttr{Dir: "/", Env: append(managerEnv(nil, false), "PS1=nsinit rescue # "), Files: []uintptr{fd, fd, fd}, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true}}
+		pid, err := syscall.ForkExec(argv[0], argv, attr)
+		if err != nil && !errors.Is(err, unix.ENOENT) { // a console that can be nobody's terminal
+			attr.Sys.Setctty = false
+			pid, err = syscall.ForkExec(argv[0], argv, attr)
+		}
+		if err == nil {
+			p.shell = pid
+			p.say.warn("rescue: %s on the console; when it ends, the manager is started", argv[0])
+			return
+		}
+	}
+	p.say.warn("cannot open a rescue shell: none of /sbin/sulogin, /bin/sh and busybox can be executed; trying the manager again")
+	p.manager.due = time.Now().Add(longWait)
+}
+
+// shellEnded starts the manager that the rescue shell stood in for.
+func (p *pid1) shellEnded() {
+	p.say.warn("rescue: the shell ended")
+	if p.manager.pid == 0 && p.asked == stay {
+		p.manager.due = time.Now()
+	}
+}
+
+// describe puts a wait status into words.
+func describe(s unix.WaitStatus) string {
+	if s.Signaled() {
+		return "killed by " + unix.SignalName(s.Signal())
+	}
+	return "exit status " + strconv.Itoa(s.ExitStatus())
+}
