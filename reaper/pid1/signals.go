@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,24 @@ func takeSignals() (orders, children chan os.Signal) {
 			signal.Notify(orders, n)
 		}
 	}
+	for _, n := range leftToDefault {
+		ignore(n)
+	}
 	return orders, children
+}
+
+// leftToDefault are signals that Go never handles, because C libraries keep them
+// for themselves. The kernel drops what would end process 1 by default, but not
+// one that arrives while the main thread blocks it, in a handler, and another
+// thread does not: complete_signal() of Linux 6.1 ends the whole group then.
+var leftToDefault = []syscall.Signal{32, 34}
+
+// ignore has the kernel drop a signal, which package signal does not for these
+// two. It is inherited; launch undoes it for services.
+func ignore(n syscall.Signal) {
+	const sigIgn, setSize = 1, 8
+	action := [8]uintptr{sigIgn} // struct sigaction of the kernel: the handler, then flags, restorer and mask
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(n), uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
 }
 
 // Decline gives the signals back, where process 1 is to be something else.
