@@ -19,6 +19,7 @@ type cmdline struct {
 	root, rootFlags, init string
 	rootTypes             []string
 	rootWrite             bool
+	overlay               bool          // nsinit.overlay: what is written to the root stays in memory
 	rootWait              time.Duration // for the device to appear
 }
 
@@ -66,6 +67,8 @@ func parseCmdline(line string) (c cmdline, wrong []string) {
 			c.watchdog, ok = value, value != ""
 		case "nsinit.rescue":
 			ok = c.setRescue(value, has)
+		case "nsinit.overlay":
+			c.overlay = true
 		case "nsinit.stop_timeout":
 			c.stopTimeout, ok = seconds(value, c.stopTimeout)
 		case "root":

@@ -78,8 +78,11 @@ func loadModule(path, parameters string) error {
 	if ext := filepath.Ext(path); ext == ".xz" || ext == ".zst" || ext == ".gz" {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE // Linux 5.17, where it was built in
 	}
-	if err = unix.FinitModule(fd, parameters, flags); err == unix.EEXIST {
+	switch err = unix.FinitModule(fd, parameters, flags); err {
+	case unix.EEXIST:
 		return nil
+	case unix.ENOENT:
+		return errors.New("a symbol that it uses is not there; what it depends on must be listed before it")
 	}
 	return err
 }

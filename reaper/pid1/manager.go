@@ -145,7 +145,7 @@ func (p *pid1) again(ready bool, now time.Time) {
 		p.say.warn("nsinit.rescue=%v: so be it", p.cmd.onFailure)
 		p.asked = p.cmd.onFailure
 	default:
-		p.rescue()
+		p.rescue("the manager is started")
 	}
 }
 
@@ -201,9 +201,10 @@ func (d *deaths) next(ready bool, lived time.Duration) (wait time.Duration, hope
 // rescueShells are tried in order; sulogin asks for root's password.
 var rescueShells = [][]string{{"/sbin/sulogin"}, {"/bin/sh"}, {"/bin/busybox", "sh"}, {"/sbin/busybox", "sh"}}
 
-// rescue gives whoever has the console a shell there. The manager is tried again
-// every minute, or when the shell ends.
-func (p *pid1) rescue() {
+// rescue gives whoever has the console a shell there; next says what follows it.
+// The manager is tried again every minute too, so that a machine nobody sits at
+// gets another chance.
+func (p *pid1) rescue(next string) {
 	if p.shell != 0 {
 		return
 	}
@@ -228,7 +229,7 @@ func (p *pid1) rescue() {
 		}
 		if err == nil {
 			p.shell = pid
-			p.say.warn("rescue: %s on the console; when it ends, the manager is started", argv[0])
+			p.say.warn("rescue: %s on the console; when it ends, %s", argv[0], next)
 			return
 		}
 	}

@@ -65,14 +65,22 @@ func isMount(path string) bool {
 	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// makeTmp mounts a tmpfs on /tmp where that is missing or cannot be written.
-func makeTmp(say *reporter) {
-	err := unix.Access("/tmp", unix.W_OK)
-	if err == nil || isMount("/tmp") {
-		return
-	}
-	if err = (apiMount{"/tmp", "tmpfs", noDev, "mode=1777"}).mount(); err != nil {
-		say.warn("cannot mount /tmp: %v; going on without", err)
+// scratch are the places that nothing runs without being able to write there.
+var scratch = []apiMount{
+	{"/tmp", "tmpfs", noDev, "mode=1777"},
+	{"/var/tmp", "tmpfs", noDev, "mode=1777"},
+	{"/var/log", "tmpfs", noDev, "mode=0755"},
+}
+
+// mountScratch mounts a tmpfs on those that are missing or cannot be written.
+func mountScratch(say *reporter) {
+	for _, m := range scratch {
+		if isMount(m.target) || unix.Access(m.target, unix.W_OK) == nil {
+			continue
+		}
+		if err := m.mount(); err != nil {
+			say.warn("cannot mount %s: %v; going on without", m.target, err)
+		}
 	}
 }
 

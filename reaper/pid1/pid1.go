@@ -51,7 +51,7 @@ func Main(opt Options) int {
 	p.manager.due = time.Now()
 	if p.cmd.rescueFirst {
 		p.manager.due = time.Time{}
-		p.rescue()
+		p.rescue("the manager is started")
 	}
 	for p.asked == stay {
 		p.survive(p.serve)
@@ -77,7 +77,7 @@ func (p *pid1) boot() {
 	if !p.container {
 		p.prepareMachine()
 	}
-	makeTmp(&p.say)
+	mountScratch(&p.say)
 	keeperPair(&p.say)
 	p.manager.prepare(&p.say, p.container)
 }

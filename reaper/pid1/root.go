@@ -36,7 +36,7 @@ func (p *pid1) switchRoot() {
 			p.asked = p.cmd.onFailure
 			return
 		}
-		p.rescue()
+		p.rescue("the root is tried again")
 		for p.shell != 0 && p.asked == stay {
 			p.wait(p.reap())
 		}
@@ -60,10 +60,17 @@ func (p *pid1) tryRoot() error {
 		if err := p.mountRoot(device); err != nil {
 			return err
 		}
+		if p.cmd.overlay {
+			if err := mountOverlay(); err != nil {
+				unix.Unmount(newRoot, unix.MNT_DETACH)
+				return fmt.Errorf("cannot mount the overlay: %w (is overlay.ko listed in %s?)", err, modulesList)
+			}
+		}
 	}
 	init, err := findInit(newRoot, p.cmd.init)
 	if err != nil {
-		unix.Unmount(newRoot, unix.MNT_DETACH)
+		for unix.Unmount(newRoot, unix.MNT_DETACH) == nil { // an overlay and what is below it
+		}
 		return err
 	}
 	if err := enterRoot(&p.say); err != nil {
@@ -78,8 +85,11 @@ func (p *pid1) tryRoot() error {
 func (p *pid1) rootDevice() (string, error) {
 	for deadline := time.Now().Add(p.cmd.rootWait); ; {
 		device, err := findDevice(p.cmd.root)
-		if err == nil || !errors.Is(err, os.ErrNotExist) || !time.Now().Before(deadline) {
+		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return device, err
+		}
+		if !time.Now().Before(deadline) {
+			return "", fmt.Errorf("no such disk has appeared in %v", p.cmd.rootWait)
 		}
 		p.reap()
 		time.Sleep(20 * time.Millisecond) // drivers have no descriptor to wait at
@@ -178,6 +188,21 @@ func (p *pid1) mountRoot(device string) error {
 		return fmt.Errorf("cannot mount %s: the kernel knows no file system for disks (is its module listed in %s?)", device, modulesList)
 	}
 	return fmt.Errorf("cannot mount %s: %s", device, strings.Join(errs, "; "))
+}
+
+// mountOverlay has what is written to the new root go to memory (overlayfs).
+func mountOverlay() error {
+	const layer = "/overlay"
+	if err := (apiMount{layer, "tmpfs", 0, "mode=0755"}).mount(); err != nil {
+		return err
+	}
+	defer unix.Unmount(layer, unix.MNT_DETACH) // the overlay holds what it needs
+	for _, dir := range []string{layer + "/upper", layer + "/work"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return unix.Mount("overlay", newRoot, "overlay", 0, "lowerdir="+newRoot+",upperdir="+layer+"/upper,workdir="+layer+"/work")
 }
 
 // mountOptions takes the options that are flags of mount(2) out of a list.
