@@ -107,6 +107,9 @@ func (p *pid1) prepareMachine() {
 func (p *pid1) serve() {
 	for p.asked == stay {
 		more := p.reap()
+		if p.asked != stay { // the manager's end may be the machine's
+			return
+		}
 		now := time.Now()
 		if due := p.manager.due; !due.IsZero() && !now.Before(due) {
 			p.startManager(now)
