@@ -35,6 +35,9 @@ type Config struct {
 	// OwnMachine says that nsinit is process 1 here, of a machine or a container:
 	// the root of the cgroup tree is its own, and nobody else prepares the rest.
 	OwnMachine bool
+	// Boot has the first manager after a boot prepare the machine (package boot).
+	// A container's image is prepared by who makes it.
+	Boot bool
 
 	// Console is the terminal, file or pipe that shows what happens between boot
 	// and target, and at the end; "" is none. Quiet keeps what went wrong.

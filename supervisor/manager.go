@@ -16,6 +16,7 @@ import (
 
 	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/network"
+	"github.com/nsinit/nsinit/supervisor/boot"
 	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/condition"
 	"github.com/nsinit/nsinit/supervisor/control"
@@ -242,6 +243,11 @@ func (m *Manager) begin() {
 	first := m.takeInstance()
 	m.openKeeper()
 	m.openConsole()
+	if m.cfg.Boot {
+		for _, err := range boot.Run("/") {
+			m.problem(err)
+		}
+	}
 	problems, effects := m.load()
 	m.tellBadUnits(problems)
 	m.carryOut(effects)

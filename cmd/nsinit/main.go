@@ -92,7 +92,8 @@ func parse(args []string) (supervisor.Config, error) {
 			*p = abs
 		}
 	}
-	switch cfg.OwnMachine = *initOf != ""; *initOf {
+	cfg.OwnMachine, cfg.Boot = *initOf != "", *initOf == "machine"
+	switch *initOf {
 	case "", "machine", "container":
 	default:
 		return cfg, fmt.Errorf("cannot be the manager of %q: --init-of takes machine or container", *initOf)
