@@ -2,6 +2,7 @@ package boot
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -37,12 +38,19 @@ const creating = "fdDeqQvpLcb"
 // parseEntries reads the lines. specifier gives what %X stands for. Of several
 // lines that create one path the first holds.
 func parseEntries(lines []line, specifier func(byte) (string, bool)) (entries []entry, problems []error) {
-	made := map[string]bool{}
+	made, said := map[string]bool{}, map[string]bool{}
 	for _, l := range lines {
 		e, err := parseEntry(l, specifier)
 		if err != nil {
-			problems = append(problems, err)
+			cause := l.file + errors.Unwrap(err).Error()
+			if !said[cause] { // of several lines alike in a file the first is told
+				problems = append(problems, err)
+			}
+			said[cause] = true
 			continue
+		}
+		if e.path == "/run/nologin" {
+			continue // systemd keeps people out with it until a service of its own removes it
 		}
 		if strings.IndexByte(creating, e.kind) >= 0 {
 			if made[e.path] {

@@ -106,6 +106,11 @@ func (a applier) remove(e entry) error {
 }
 
 func (a applier) create(e entry) error {
+	if strings.IndexByte("rRxXwL", e.kind) < 0 { // before anything is made for nobody
+		if _, _, err := a.owners(e); err != nil {
+			return err
+		}
+	}
 	switch e.kind {
 	case 'd', 'D', 'q', 'Q', 'v':
 		return a.make(e, 0o755, func(dir int, base string) error { return unix.Mkdirat(dir, base, 0o700) }, unix.S_IFDIR)
@@ -332,13 +337,9 @@ func (a applier) adjustAt(e entry, dir int, base string, format uint32) error {
 // own sets owner and mode of what fd names, through /proc: an O_PATH descriptor
 // cannot be changed itself, and a path could mean another file by now.
 func (a applier) own(e entry, fd int, st *unix.Stat_t) error {
-	uid, err := idOf(e.user, e.keepUser, a.users)
+	uid, gid, err := a.owners(e)
 	if err != nil {
-		return fmt.Errorf("there is no user %q", e.user)
-	}
-	gid, err := idOf(e.group, e.keepGrp, a.groups)
-	if err != nil {
-		return fmt.Errorf("there is no group %q", e.group)
+		return err
 	}
 	regular := st.Mode&unix.S_IFMT == unix.S_IFREG
 	if regular && st.Nlink > 1 && (st.Uid != a.owner) {
@@ -353,6 +354,17 @@ func (a applier) own(e entry, fd int, st *unix.Stat_t) error {
 		return nil
 	}
 	return os.NewSyscallError("chmod", unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), uint32(e.modeFor(st.Mode))))
+}
+
+// owners finds user and group; -1 leaves one as it is.
+func (a applier) owners(e entry) (uid, gid int, err error) {
+	if uid, err = idOf(e.user, e.keepUser, a.users); err != nil {
+		return -1, -1, fmt.Errorf("there is no user %q", e.user)
+	}
+	if gid, err = idOf(e.group, e.keepGrp, a.groups); err != nil {
+		return -1, -1, fmt.Errorf("there is no group %q", e.group)
+	}
+	return uid, gid, nil
 }
 
 // modeFor is the mode, masked by the present one where the line says so: no bit
