@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -38,6 +39,9 @@ type Config struct {
 	// Boot has the first manager after a boot prepare the machine (package boot).
 	// A container's image is prepared by who makes it.
 	Boot bool
+	// Watchdog is the limit of the hardware watchdog, instead of nsinit.toml's;
+	// 0 is that.
+	Watchdog time.Duration
 
 	// Console is the terminal, file or pipe that shows what happens between boot
 	// and target, and at the end; "" is none. Quiet keeps what went wrong.

@@ -42,7 +42,7 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 		m.problem(err)
 	}
 	m.pump.ForwardTo(config.SyslogSocket, config.JournalSocket)
-	m.loadedAt = time.Now()
+	m.loadedAt, m.instance = time.Now(), config
 	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Presets: unit.PresetPath(m.cfg.Instance),
 		Vendor: unit.VendorPath(m.cfg.Instance), Lax: m.cfg.Lax})
 	extra := m.defs

@@ -74,6 +74,8 @@ type Manager struct {
 	keeper   *keeper.Keeper    // what outlives the manager; the log's pump drops from it too
 	holder   holder
 	timer    int // timerfd of the engine's deadline
+	watchdog *watchdog
+	instance unit.InstanceConfig // nsinit.toml, as last read
 	armed    machine.Instant
 	waiters  map[uint64]func(machine.JobDone)
 	later    []func()                 // what can wait until no launch is under way
@@ -251,6 +253,7 @@ func (m *Manager) begin() {
 	problems, effects := m.load()
 	m.tellBadUnits(problems)
 	m.carryOut(effects)
+	m.openWatchdog(m.watchdogLimit())
 	m.adopt()
 	m.awaitShutdown()
 	if target, _ := m.engine.State(m.set.Canonical(m.cfg.Target)); !first && target.Job != machine.VerbStart {
@@ -338,6 +341,7 @@ func (m *Manager) close(server *control.Server) error {
 	if !m.allEnded() {
 		m.log.Error().Msg("some work hangs, most likely on a file system that does not answer; not waiting for it")
 	}
+	m.watchdog.close()
 	m.unwatchMounts()
 	m.launcher.Close()
 	m.netns.Close(true)

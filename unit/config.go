@@ -3,19 +3,21 @@ package unit
 import (
 	"fmt"
 	"os"
+	"time"
 )
 
 // InstanceConfig is nsinit.toml: what holds for all units of an instance that
 // do not say otherwise.
 type InstanceConfig struct {
-	DefaultNetwork string // mode of profile daemon: private or host
-	SyslogSocket   string // where [log] forward = "syslog" leads; "" is /dev/log
-	JournalSocket  string // "journal"; "" is /run/systemd/journal/socket
+	DefaultNetwork string        // mode of profile daemon: private or host
+	SyslogSocket   string        // where [log] forward = "syslog" leads; "" is /dev/log
+	JournalSocket  string        // "journal"; "" is /run/systemd/journal/socket
+	WatchdogSec    time.Duration // of the machine's hardware watchdog; 0 is none
 	defaults       settings
 }
 
 // LoadConfig reads nsinit.toml. A file that is not there is an empty one. It
-// has default_network, syslog_socket, journal_socket, and tables [defaults.service], [defaults.unit],
+// has default_network, syslog_socket, journal_socket, watchdog_sec, and tables [defaults.service], [defaults.unit],
 // [defaults.resources] and [defaults.log] with keys of units.
 func LoadConfig(path string) (InstanceConfig, error) {
 	data, err := os.ReadFile(path)
@@ -53,12 +55,14 @@ func parseConfig(path, src string) (InstanceConfig, List) {
 			errs = append(errs, readSocket(&c.SyslogSocket, doc, n)...)
 		case "journal_socket":
 			errs = append(errs, readSocket(&c.JournalSocket, doc, n)...)
+		case "watchdog_sec":
+			errs = append(errs, c.readWatchdog(doc, n)...)
 		case "defaults":
 			errs = append(errs, c.readDefaults(doc, n)...)
 		default:
 			e := doc.atKey(n)
 			e.Msg = fmt.Sprintf("unknown key %s", printable(n.key))
-			if near := nearest(n.key, []string{"default_network", "syslog_socket", "journal_socket", "defaults"}); near != "" {
+			if near := nearest(n.key, []string{"default_network", "syslog_socket", "journal_socket", "watchdog_sec", "defaults"}); near != "" {
 				e.Hint = "did you mean " + near + "?"
 			}
 			errs = append(errs, e)
@@ -93,6 +97,22 @@ func readSocket(to *string, doc *document, n *node) List {
 	}
 	e := doc.atValue(n)
 	e.Key, e.Msg = n.key, fmt.Sprintf("%s = %s: an absolute path of at most 107 bytes", n.key, tomlText(v))
+	return List{e}
+}
+
+// readWatchdog reads a number of seconds or a time span, between a second and an
+// hour: devices do not take less, and more is none.
+func (c *InstanceConfig) readWatchdog(doc *document, n *node) List {
+	v := doc.values[n.key]
+	d, err := ParseTimespan(fmt.Sprint(v))
+	_, text := v.(string)
+	_, number := v.(int64)
+	if err == nil && (text || number) && (d == 0 || d >= time.Second && d <= time.Hour) {
+		c.WatchdogSec = d
+		return nil
+	}
+	e := doc.atValue(n)
+	e.Key, e.Msg = n.key, fmt.Sprintf("watchdog_sec = %s: a time from 1s to 1h, or 0 for no watchdog", tomlText(v))
 	return List{e}
 }
 

@@ -48,11 +48,20 @@ func TestConfigErrors(t *testing.T) {
 		"[defaults.service]\nexec_start = '/bin/x'\n":      ":2:1: exec_start belongs to a unit and has no default for all",
 		"[defaults.service]\nrestart = 'x'\n":              ":2:11: restart = \"x\": one of no,",
 		"[defaults.log]\nmax_sise = 1\n":                   ":2:1: unknown key max_sise in [log]; did you mean max_size?",
+		"watchdog_sec = 'x'\n":                             `:1:16: watchdog_sec = "x": a time from 1s to 1h`,
+		"watchdog_sec = 0.5\n":                             `:1:16: watchdog_sec = 0.5: a time from 1s to 1h`,
+		"watchdog_sec = true\n":                            `:1:16: watchdog_sec = true: a time from 1s to 1h`,
+		"watchdog_sec = '2h'\n":                            `:1:16: watchdog_sec = "2h": a time from 1s to 1h`,
 		"a = " + strings.Repeat("[", 100) + "\n":           ":1:20: nested deeper than 16 levels",
 	} {
 		_, err := LoadConfig(writeConfig(t, text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+	}
+	for text, want := range map[string]time.Duration{"watchdog_sec = 30\n": 30 * time.Second, "watchdog_sec = '1min'\n": time.Minute, "watchdog_sec = 0\n": 0, "": 0} {
+		if config, err := LoadConfig(writeConfig(t, text)); err != nil || config.WatchdogSec != want {
+			t.Errorf("%q: %v %v; want %v", text, config.WatchdogSec, err, want)
 		}
 	}
 	config, err := LoadConfig("/nonexistent/nsinit.toml")

@@ -67,6 +67,7 @@ func parse(args []string) (supervisor.Config, error) {
 	parent := f.String("cgroup-parent", "", "`cgroup`, relative to the cgroup2 mount, in which the instance's is made")
 	initOf := f.String("init-of", "", "what process 1, which starts this, is the init of: `machine` or container")
 	console := f.String("console", "", "`file` that shows what happens between boot and the target, and at the end (a machine's: /dev/console; none)")
+	watchdog := f.Uint("watchdog", 0, "`seconds` after which the hardware watchdog resets the machine when the manager hangs, instead of nsinit.toml's watchdog_sec")
 	f.Bool("manager", false, "be the manager even as process 1")
 	more := f.Bool("debug", false, "log more")
 	showVersion := f.Bool("version", false, "print the version and exit")
@@ -92,6 +93,7 @@ func parse(args []string) (supervisor.Config, error) {
 			*p = abs
 		}
 	}
+	cfg.Watchdog = time.Duration(*watchdog) * time.Second
 	cfg.OwnMachine, cfg.Boot = *initOf != "", *initOf == "machine"
 	switch *initOf {
 	case "", "machine", "container":

@@ -10,10 +10,10 @@ import (
 // cmdline is what the kernel's command line says to process 1.
 type cmdline struct {
 	quiet, debug bool
-	unit         string // nsinit.unit: what the first start aims at
-	watchdog     string // nsinit.watchdog: seconds, for the manager
-	rescueFirst  bool   // nsinit.rescue: a shell before anything else
-	onFailure    ending // nsinit.rescue=ACTION where the manager cannot be kept; stay is a shell
+	unit         string        // nsinit.unit: what the first start aims at
+	watchdog     time.Duration // nsinit.watchdog: for the manager
+	rescueFirst  bool          // nsinit.rescue: a shell before anything else
+	onFailure    ending        // nsinit.rescue=ACTION where the manager cannot be kept; stay is a shell
 	stopTimeout  time.Duration
 
 	root, rootFlags, init string
@@ -64,7 +64,7 @@ func parseCmdline(line string) (c cmdline, wrong []string) {
 		case "nsinit.unit":
 			c.unit, ok = value, value != ""
 		case "nsinit.watchdog":
-			c.watchdog, ok = value, value != ""
+			c.watchdog, ok = seconds(value, 0)
 		case "nsinit.rescue":
 			ok = c.setRescue(value, has)
 		case "nsinit.overlay":

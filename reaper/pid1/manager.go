@@ -106,8 +106,8 @@ func (p *pid1) managerArgs() []string {
 	if p.cmd.debug {
 		args = append(args, "--debug")
 	}
-	if p.cmd.watchdog != "" {
-		args = append(args, "--watchdog="+p.cmd.watchdog)
+	if p.cmd.watchdog > 0 {
+		args = append(args, "--watchdog="+strconv.Itoa(int(p.cmd.watchdog/time.Second)))
 	}
 	return args
 }

@@ -38,12 +38,12 @@ func TestCmdline(t *testing.T) {
 	}{
 		{"", func(*cmdline) {}, nil},
 		{"BOOT_IMAGE=/vmlinuz console=ttyS0 panic=-1 quiet\n", func(c *cmdline) { c.quiet = true }, nil},
-		{"nsinit.unit=web nsinit.debug nsinit.watchdog=30", func(c *cmdline) { c.unit, c.debug, c.watchdog = "web", true, "30" }, nil},
+		{"nsinit.unit=web nsinit.debug nsinit.watchdog=30", func(c *cmdline) { c.unit, c.debug, c.watchdog = "web", true, 30*time.Second }, nil},
 		{"nsinit.rescue", func(c *cmdline) { c.rescueFirst = true }, nil},
 		{"nsinit.rescue=reboot nsinit.stop_timeout=7", func(c *cmdline) { c.onFailure, c.stopTimeout = reboot, 7*time.Second }, nil},
 		{"nsinit.rescue=shell", func(*cmdline) {}, nil},
-		{"nsinit.rescue=dance nsinit.stop_timeout=0 nsinit.unit= nsinit.no rootwait=x", func(*cmdline) {},
-			[]string{"nsinit.rescue=dance", "nsinit.stop_timeout=0", "nsinit.unit=", "nsinit.no", "rootwait=x"}},
+		{"nsinit.rescue=dance nsinit.stop_timeout=0 nsinit.unit= nsinit.no rootwait=x nsinit.watchdog=1min", func(*cmdline) {},
+			[]string{"nsinit.rescue=dance", "nsinit.stop_timeout=0", "nsinit.unit=", "nsinit.no", "rootwait=x", "nsinit.watchdog=1min"}},
 		{`root="LABEL=my root" rootfstype=squashfs,ext4 rootflags=noatime,a=b rw init=/bin/x`, func(c *cmdline) {
 			c.root, c.rootTypes, c.rootFlags, c.rootWrite, c.init = "LABEL=my root", []string{"squashfs", "ext4"}, "noatime,a=b", true, "/bin/x"
 		}, nil},
