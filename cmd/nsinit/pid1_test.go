@@ -222,7 +222,8 @@ func TestContainerSignals(t *testing.T) {
 	c := startContainer(t, map[string]string{"default": "[unit]\nwants = [\"web\"]\n", "web": sleeper})
 	c.await("web", "sub_state", "running")
 	// From inside: the kernel shields process 1 from its own namespace only.
-	script := `for i in 1 2 3 4 5 6 7 8 9 10; do for s in $(seq 1 64); do case $s in 2|9|10|12|15|19|30|37|38|39|40) ;; *) kill -$s 1;; esac; done; done`
+	script := `some() { for s in "$@"; do case $s in 2|9|10|12|15|19|30|37|38|39|40) ;; *) kill -$s 1;; esac; done; }
+for n in 1 2 3 4; do (i=0; while [ $i -lt 50 ]; do some $(seq 1 64); some 32 34 32 34; i=$((i+1)); done) & done; wait`
 	if out, err := c.inside("sh", "-c", script); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
