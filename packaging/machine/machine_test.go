@@ -1,0 +1,306 @@
+package machine_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait: far above what anything takes where the processor
+// is emulated and others use it too.
+const patience = 90 * time.Second
+
+// machine is one that runs, and the ways into it.
+type machine struct {
+	dir, accel string
+	image      string
+	qemu       *exec.Cmd
+	ended      chan struct{} // closed when it has been waited for
+	off        bool          // that it goes off is the test's wish
+	agent      net.Conn
+	qmp        *qmp
+	here       chan struct{} // closed when the agent has spoken
+
+	mu      sync.Mutex
+	next    int
+	waiting map[int]chan answer
+}
+
+// request and answer are the agent's (testdata/agent).
+type request struct {
+	ID      int
+	Script  string
+	Timeout time.Duration
+}
+
+type answer struct {
+	ID       int
+	Code     int
+	Out, Err string
+}
+
+// power says how a machine is switched on.
+type power struct {
+	append string   // to the kernel's command line
+	disks  []string // files of raw disks: /dev/vda, /dev/vdb
+	reboot bool     // the machine may reset and boot again
+	memory int      // MiB; 0: 1024
+}
+
+// newMachine makes a machine from an image. It is off.
+func newMachine(t *testing.T, im image) *machine {
+	t.Helper()
+	k := needTools(t)
+	dir, err := os.MkdirTemp("", "nsm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{dir: dir, accel: k.accel}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m.image = im.build(t, k, dir)
+	t.Cleanup(func() { m.end(t) })
+	return m
+}
+
+// boot makes a machine, switches it on and waits until the agent is there.
+func boot(t *testing.T, im image, p power) *machine {
+	t.Helper()
+	m := newMachine(t, im)
+	m.on(t, p)
+	m.ready(t)
+	return m
+}
+
+// on switches a machine on that is off.
+func (m *machine) on(t *testing.T, p power) {
+	t.Helper()
+	m.next, m.waiting, m.here, m.ended, m.off = 0, map[int]chan answer{}, make(chan struct{}), make(chan struct{}), false
+	socket := func(name string) string { return filepath.Join(m.dir, name+".sock") }
+	for _, name := range []string{"qmp", "agent", "serial"} {
+		os.Remove(socket(name))
+	}
+	memory := p.memory
+	if memory == 0 {
+		memory = 1024
+	}
+	args := []string{"-M", "q35", "-accel", m.accel, "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory), "-nodefaults", "-no-user-config", "-display", "none",
+		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initramfs.cpio"),
+		"-append", strings.TrimSpace("console=ttyS0 quiet panic=-1 " + p.append),
+		"-chardev", "socket,id=serial,server=on,wait=off,path=" + socket("serial") + ",logappend=on,logfile=" + m.log(), "-serial", "chardev:serial",
+		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket("agent"), "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
+		"-qmp", "unix:" + socket("qmp") + ",server=on,wait=off", "-device", "virtio-rng-pci"}
+	for i, disk := range p.disks {
+		args = append(args, "-drive", fmt.Sprintf("if=none,format=raw,id=disk%d,file=%s", i, disk), "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
+	}
+	if !p.reboot {
+		args = append(args, "-no-reboot")
+	}
+	m.qemu = exec.Command("qemu-system-x86_64", args...)
+	m.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // with a test that is killed, too
+	said, err := os.OpenFile(filepath.Join(m.dir, "qemu.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	m.qemu.Stdout, m.qemu.Stderr = said, said
+	if err := m.qemu.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		m.qemu.Wait()
+		close(m.ended)
+	}()
+	if m.qmp, err = newQMP(m.dial(t, socket("qmp"))); err != nil {
+		t.Fatal(err)
+	}
+	m.agent = m.dial(t, socket("agent"))
+	go m.listen(m.agent, m.here)
+}
+
+// dial connects to QEMU, which makes its sockets after it has started.
+func (m *machine) dial(t *testing.T, path string) net.Conn {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			return conn
+		}
+		select {
+		case <-m.ended:
+			said, _ := os.ReadFile(filepath.Join(m.dir, "qemu.log"))
+			t.Fatalf("QEMU does not run: %s", said)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("QEMU does not answer: %v", err)
+		}
+	}
+}
+
+// listen hands the agent's answers to who waits for them, until the machine is
+// off.
+func (m *machine) listen(conn net.Conn, here chan struct{}) {
+	lines := bufio.NewReader(conn)
+	spoken := false
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var a answer
+		if json.Unmarshal(line, &a) != nil {
+			continue
+		}
+		if !spoken {
+			spoken = true
+			close(here)
+		}
+		m.mu.Lock()
+		ch := m.waiting[a.ID]
+		delete(m.waiting, a.ID)
+		m.mu.Unlock()
+		if ch != nil {
+			ch <- a
+		}
+	}
+}
+
+// ready waits until the agent is there.
+func (m *machine) ready(t *testing.T) {
+	t.Helper()
+	select {
+	case <-m.here:
+	case <-m.ended:
+		t.Fatalf("the machine went off while it booted (%s)", m.qmp.reason())
+	case <-time.After(patience):
+		t.Fatalf("the agent does not speak after %v", patience)
+	}
+}
+
+// run has the agent run a shell script in the machine, limit long at most.
+func (m *machine) run(script string, limit time.Duration) (answer, error) {
+	ch := make(chan answer, 1)
+	m.mu.Lock()
+	m.next++
+	id := m.next
+	m.waiting[id] = ch
+	m.mu.Unlock()
+	line, err := json.Marshal(request{id, script, limit})
+	if err != nil {
+		return answer{}, err
+	}
+	if _, err := m.agent.Write(append(line, '\n')); err != nil {
+		return answer{}, fmt.Errorf("cannot tell the agent: %w", err)
+	}
+	select {
+	case a := <-ch:
+		return a, nil
+	case <-m.ended:
+		return answer{}, errors.New("the machine went off")
+	case <-time.After(limit + patience):
+		return answer{}, fmt.Errorf("no answer from the agent after %v", limit+patience)
+	}
+}
+
+// sh gives what a script prints; it must exit 0.
+func (m *machine) sh(t *testing.T, script string) string {
+	t.Helper()
+	a, err := m.run(script, patience)
+	if err != nil {
+		t.Fatalf("%s: %v", script, err)
+	}
+	if a.Code != 0 {
+		t.Fatalf("%s: exit %d: %s%s", script, a.Code, a.Out, a.Err)
+	}
+	return strings.TrimSpace(a.Out)
+}
+
+// until waits in the machine for a command to succeed, and gives what it
+// printed.
+func (m *machine) until(t *testing.T, command string) string {
+	t.Helper()
+	a, err := m.run("until "+command+"; do sleep 0.1; done", patience)
+	if err != nil || a.Code != 0 {
+		t.Fatalf("never true in the machine: %s (%v)\n%s%s", command, err, tail(a.Out), tail(a.Err))
+	}
+	return strings.TrimSpace(a.Out)
+}
+
+func tail(s string) string { return s[max(0, len(s)-2000):] }
+
+// status gives the JSON of a unit's status.
+func (m *machine) status(t *testing.T, unit string) string {
+	t.Helper()
+	a, err := m.run("nsctl status --json "+unit, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Out
+}
+
+// wentOff waits for the machine to go off, and says why it did.
+func (m *machine) wentOff(t *testing.T, limit time.Duration) (reason string) {
+	t.Helper()
+	m.off = true
+	select {
+	case <-m.ended:
+		return m.qmp.reason()
+	case <-time.After(limit):
+		t.Fatalf("the machine is still on after %v", limit)
+	}
+	return ""
+}
+
+// cut takes the power away.
+func (m *machine) cut() {
+	m.off = true
+	m.qemu.Process.Kill()
+	<-m.ended
+}
+
+func (m *machine) log() string { return filepath.Join(m.dir, "serial.log") }
+
+// serial is what has been printed on the console so far, of all boots.
+func (m *machine) serial() string {
+	b, _ := os.ReadFile(m.log())
+	return string(b)
+}
+
+// disasters are what never stands on a console.
+var disasters = []string{"Attempted to kill init", "Kernel panic", "panic:", "fatal error:", "goroutine 1 [", "BUG:"}
+
+// end switches the machine off and looks at what it left on the console.
+func (m *machine) end(t *testing.T) {
+	if m.qemu == nil {
+		return
+	}
+	select {
+	case <-m.ended:
+		if !m.off {
+			t.Errorf("the machine went off by itself (%s)", m.qmp.reason())
+		}
+	default:
+		m.cut()
+	}
+	m.agent.Close()
+	m.qmp.conn.Close()
+	said := m.serial()
+	for _, d := range disasters {
+		if strings.Contains(said, d) {
+			t.Errorf("on the console: %q", d)
+		}
+	}
+	if t.Failed() {
+		t.Logf("the console's last:\n%s", said[max(0, len(said)-8000):])
+	}
+}
