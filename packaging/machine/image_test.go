@@ -115,18 +115,11 @@ func (im image) build(t *testing.T, k *tools, dir string) (out string) {
 	for name, text := range im.units {
 		write("units/"+name+".toml", text)
 	}
-	if standIn {
-		im.list = append(im.list, "# the agent is process 1's business")
-	} else {
-		write("units/agent.toml", string(agent))
-	}
+	write("units/agent.toml", string(agent))
 	write("test.list", strings.Join(append([]string{"units units", "file /usr/lib/machine/agent " + filepath.Join(k.dir, "agent") + " 0755",
 		"file /usr/lib/machine/probe " + filepath.Join(k.dir, "probe") + " 0755"}, im.list...), "\n")+"\n")
 	args := []string{"-o", filepath.Join(dir, "image"), "-kernel", kernelDir, "-nsinit", filepath.Join(k.dir, "nsinit"), "-nsctl", filepath.Join(k.dir, "nsctl"),
 		"-compress", "none", fmt.Sprintf("-squashfs=%v", im.disk), "testdata/machine.list", filepath.Join(dir, "test.list")}
-	if standIn {
-		args = append(args, "testdata/standin/standin.list")
-	}
 	if said, err := exec.Command(filepath.Join(k.dir, "appliance"), args...).CombinedOutput(); err != nil {
 		t.Fatalf("cannot make the image: %v\n%s", err, said)
 	}

@@ -18,7 +18,7 @@ import (
 
 // patience bounds every wait: far above what anything takes where the processor
 // is emulated and others use it too.
-const patience = 90 * time.Second
+const patience = 45 * time.Second
 
 // machine is one that runs, and the ways into it.
 type machine struct {
@@ -95,7 +95,7 @@ func (m *machine) on(t *testing.T, p power) {
 	}
 	args := []string{"-M", "q35", "-accel", m.accel, "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory), "-nodefaults", "-no-user-config", "-display", "none",
 		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initramfs.cpio"),
-		"-append", strings.TrimSpace("console=ttyS0 quiet panic=-1 " + p.append),
+		"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=-1 " + p.append),
 		"-chardev", "socket,id=serial,server=on,wait=off,path=" + socket("serial") + ",logappend=on,logfile=" + m.log(), "-serial", "chardev:serial",
 		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket("agent"), "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
 		"-qmp", "unix:" + socket("qmp") + ",server=on,wait=off", "-device", "virtio-rng-pci"}
@@ -236,17 +236,7 @@ func (m *machine) until(t *testing.T, command string) string {
 	return strings.TrimSpace(a.Out)
 }
 
-func tail(s string) string { return s[max(0, len(s)-2000):] }
-
-// status gives the JSON of a unit's status.
-func (m *machine) status(t *testing.T, unit string) string {
-	t.Helper()
-	a, err := m.run("nsctl status --json "+unit, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.Out
-}
+func tail(s string) string { return s[max(0, len(s)-2500):] }
 
 // wentOff waits for the machine to go off, and says why it did.
 func (m *machine) wentOff(t *testing.T, limit time.Duration) (reason string) {
@@ -301,6 +291,6 @@ func (m *machine) end(t *testing.T) {
 		}
 	}
 	if t.Failed() {
-		t.Logf("the console's last:\n%s", said[max(0, len(said)-8000):])
+		t.Logf("the console's last:\n%s", tail(said))
 	}
 }
