@@ -2,9 +2,11 @@ package machine_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -29,7 +31,8 @@ type machine struct {
 	off        bool          // that it goes off is the test's wish
 	agent      net.Conn
 	qmp        *qmp
-	here       chan struct{} // closed when the agent has spoken
+	here       chan struct{} // has one for each time that the agent has come up
+	console    net.Conn
 
 	mu      sync.Mutex
 	next    int
@@ -84,7 +87,7 @@ func boot(t *testing.T, im image, p power) *machine {
 // on switches a machine on that is off.
 func (m *machine) on(t *testing.T, p power) {
 	t.Helper()
-	m.next, m.waiting, m.here, m.ended, m.off = 0, map[int]chan answer{}, make(chan struct{}), make(chan struct{}), false
+	m.next, m.waiting, m.here, m.ended, m.off = 0, map[int]chan answer{}, make(chan struct{}, 8), make(chan struct{}), false
 	socket := func(name string) string { return filepath.Join(m.dir, name+".sock") }
 	for _, name := range []string{"qmp", "agent", "serial"} {
 		os.Remove(socket(name))
@@ -123,7 +126,8 @@ func (m *machine) on(t *testing.T, p power) {
 	if m.qmp, err = newQMP(m.dial(t, socket("qmp"))); err != nil {
 		t.Fatal(err)
 	}
-	m.agent = m.dial(t, socket("agent"))
+	m.agent, m.console = m.dial(t, socket("agent")), m.dial(t, socket("serial"))
+	go io.Copy(io.Discard, m.console) // QEMU keeps the log; both end with QEMU
 	go m.listen(m.agent, m.here)
 }
 
@@ -151,19 +155,18 @@ func (m *machine) dial(t *testing.T, path string) net.Conn {
 // off.
 func (m *machine) listen(conn net.Conn, here chan struct{}) {
 	lines := bufio.NewReader(conn)
-	spoken := false
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			return
 		}
 		var a answer
-		if json.Unmarshal(line, &a) != nil {
+		if json.Unmarshal(bytes.TrimLeft(line, "\x00"), &a) != nil {
 			continue
 		}
-		if !spoken {
-			spoken = true
-			close(here)
+		if a.ID == 0 {
+			here <- struct{}{}
+			continue
 		}
 		m.mu.Lock()
 		ch := m.waiting[a.ID]
@@ -229,14 +232,18 @@ func (m *machine) sh(t *testing.T, script string) string {
 // printed.
 func (m *machine) until(t *testing.T, command string) string {
 	t.Helper()
-	a, err := m.run("until "+command+"; do sleep 0.1; done", patience)
+	script := "until " + command + "; do sleep 0.1; done"
+	a, err := m.run(script, patience)
+	for deadline := time.Now().Add(patience); err == nil && a.Code < 0 && time.Now().Before(deadline); {
+		a, err = m.run(script, patience) // no process could be made
+	}
 	if err != nil || a.Code != 0 {
 		t.Fatalf("never true in the machine: %s (%v)\n%s%s", command, err, tail(a.Out), tail(a.Err))
 	}
 	return strings.TrimSpace(a.Out)
 }
 
-func tail(s string) string { return s[max(0, len(s)-2500):] }
+func tail(s string) string { return s[max(0, len(s)-1500):] }
 
 // wentOff waits for the machine to go off, and says why it did.
 func (m *machine) wentOff(t *testing.T, limit time.Duration) (reason string) {
@@ -266,6 +273,44 @@ func (m *machine) serial() string {
 	return string(b)
 }
 
+// says waits until the console has said a text after the first so many bytes
+// of all that it said, and gives where it ends.
+func (m *machine) says(t *testing.T, text string, after int) int {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		said := m.serial()
+		if i := strings.Index(said[min(after, len(said)):], text); i >= 0 {
+			return after + i + len(text)
+		}
+	}
+	t.Fatalf("the console never said %q", text)
+	return 0
+}
+
+// typed types a line for a shell on the console, waits until it has been carried
+// out, and gives what was printed from then on.
+func (m *machine) typed(t *testing.T, line string) string {
+	t.Helper()
+	m.mu.Lock()
+	m.next++
+	mark := fmt.Sprintf("DONE%d.", m.next)
+	m.mu.Unlock()
+	from := len(m.serial())
+	// The line's own echo must not look like the mark.
+	if _, err := fmt.Fprintf(m.console, "%s; echo DO''%s\n", line, mark[2:]); err != nil {
+		t.Fatal(err)
+	}
+	end := m.says(t, mark, from)
+	return m.serial()[from:end]
+}
+
+// close lets go of a machine that is off.
+func (m *machine) close() {
+	for _, c := range []net.Conn{m.agent, m.console, m.qmp.conn} {
+		c.Close()
+	}
+}
+
 // disasters are what never stands on a console.
 var disasters = []string{"Attempted to kill init", "Kernel panic", "panic:", "fatal error:", "goroutine 1 [", "BUG:"}
 
@@ -282,8 +327,7 @@ func (m *machine) end(t *testing.T) {
 	default:
 		m.cut()
 	}
-	m.agent.Close()
-	m.qmp.conn.Close()
+	m.close()
 	said := m.serial()
 	for _, d := range disasters {
 		if strings.Contains(said, d) {
