@@ -232,15 +232,28 @@ func (m *machine) sh(t *testing.T, script string) string {
 // printed.
 func (m *machine) until(t *testing.T, command string) string {
 	t.Helper()
-	script := "until " + command + "; do sleep 0.1; done"
-	a, err := m.run(script, patience)
-	for deadline := time.Now().Add(patience); err == nil && a.Code < 0 && time.Now().Before(deadline); {
-		a, err = m.run(script, patience) // no process could be made
-	}
+	a, err := m.run("until "+command+"; do sleep 0.1; done", patience)
 	if err != nil || a.Code != 0 {
 		t.Fatalf("never true in the machine: %s (%v)\n%s%s", command, err, tail(a.Out), tail(a.Err))
 	}
 	return strings.TrimSpace(a.Out)
+}
+
+// eventually is until for a machine in which no process can be made for a time.
+func (m *machine) eventually(t *testing.T, command string) {
+	t.Helper()
+	var last answer
+	for deadline := time.Now().Add(3 * patience); time.Now().Before(deadline); time.Sleep(time.Second) {
+		a, err := m.run(command, 10*time.Second)
+		if err != nil {
+			t.Fatalf("%s: %v", command, err)
+		}
+		if a.Code == 0 {
+			return
+		}
+		last = a
+	}
+	t.Fatalf("never true in the machine: %s: %+v", command, last)
 }
 
 func tail(s string) string { return s[max(0, len(s)-1500):] }
