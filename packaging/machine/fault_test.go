@@ -10,39 +10,60 @@ import (
 func TestFaults(t *testing.T) {
 	m := newMachine(t, image{
 		units: map[string]string{"one": service},
-		list:  []string{"file /etc/nsinit/units/broken.toml " + file(t, "[service]\nexec_strat = \"/bin/true\"\n")},
 	})
-	m.on(t, power{append: "nsinit.rescue"})
-	at := m.says(t, "nsinit rescue # ", 0)
+	m.on(t, power{append: "nsinit.rescue loglevel=7"})
+	m.says(t, "nsinit rescue # ", 0)
 	t.Run("orphans", func(t *testing.T) {
 		// What the shell loses becomes process 1's, without a reaper between.
-		m.typed(t, "/usr/lib/machine/probe orphans 10000 & sleep 1; until grep -q ready /proc/$!/wchan /dev/null; do break; done")
-		m.typed(t, "until [ $(ls -d /proc/[0-9]* | wc -l) -lt 100 ]; do sleep 0.2; done; kill $!; wait")
-		if got := m.typed(t, `awk '$3 == "Z"' /proc/[0-9]*/stat | wc -l`); !strings.Contains(got, "\n0") {
-			t.Errorf("zombies are left: %s", got)
+		m.typed(t, "i=0; while [ $i -lt 10000 ]; do (: &); i=$((i + 1)); done")
+		if got := m.typed(t, `awk '$3 == "Z"' /proc/[0-9]*/stat | wc -l`); !strings.Contains(got, "\n0\r") {
+			t.Errorf("zombies are left: %q", got)
 		}
 	})
 	t.Run("manager that exits at once", func(t *testing.T) {
 		m.typed(t, `cp /usr/sbin/nsinit /good; rm /usr/sbin/nsinit; printf '#!/bin/sh\nexit 3\n' >/usr/sbin/nsinit; chmod 755 /usr/sbin/nsinit`)
-		at = m.rescued(t, len(m.serial()))
-		if said := m.serial(); !strings.Contains(said, "exit status 3") {
-			t.Error("the console does not say how the manager ended")
+		if said := m.rescued(t); !strings.Contains(said, "exit status 3") {
+			t.Errorf("the console does not say how the manager ended:\n%s", said)
 		}
 		m.typed(t, "rm /usr/sbin/nsinit; cp /good /usr/sbin/nsinit; chmod 755 /usr/sbin/nsinit")
 	})
 	t.Run("read-only run", func(t *testing.T) {
 		m.typed(t, "mount -o remount,ro /run")
-		at = m.rescued(t, len(m.serial()))
-		if said := m.serial()[at-4000:]; !strings.Contains(said, "/run") || !strings.Contains(said, "read-only") {
-			t.Error("the console does not say what is wrong with /run")
+		if said := m.rescued(t); !strings.Contains(said, "cannot make /run/nsinit: mkdir /run/nsinit: read-only file system") {
+			t.Errorf("the console does not say what is wrong with /run:\n%s", said)
 		}
 		m.typed(t, "mount -o remount,rw /run")
 	})
 	t.Run("no unit directory", func(t *testing.T) {
 		m.typed(t, "mv /etc/nsinit/units /etc/nsinit/away")
+		from := len(m.serial())
 		m.leave(t)
-		m.says(t, "without", 0)
+		m.says(t, "manager is ready", from)
+		m.ctrlAltDel(t)
 	})
+	for _, boot := range []struct{ name, words, says string }{
+		{"no such unit to aim at", "nsinit.unit=nowhere", "nowhere"},
+		{"no such root", "root=/dev/nowhere", "cannot switch to root=/dev/nowhere"},
+	} {
+		t.Run(boot.name, func(t *testing.T) {
+			from := len(m.serial())
+			m.on(t, power{append: boot.words})
+			m.says(t, boot.says, from)
+			m.ctrlAltDel(t)
+		})
+	}
+}
+
+// ctrlAltDel ends the machine as whoever stands before it would.
+func (m *machine) ctrlAltDel(t *testing.T) {
+	t.Helper()
+	m.off = true
+	if err := m.qmp.keys("ctrl", "alt", "delete"); err != nil {
+		t.Fatal(err)
+	}
+	if reason := m.wentOff(t, patience); reason != "guest-reset" {
+		t.Errorf("the machine went off by %q, want guest-reset", reason)
+	}
 }
 
 // leave ends the rescue shell.
@@ -53,10 +74,13 @@ func (m *machine) leave(t *testing.T) {
 	}
 }
 
-// rescued ends the rescue shell and waits until there is another.
-func (m *machine) rescued(t *testing.T, after int) int {
+// rescued ends the rescue shell, waits until there is another, and gives what
+// was said in between.
+func (m *machine) rescued(t *testing.T) string {
 	t.Helper()
+	from := len(m.serial())
 	m.leave(t)
-	m.says(t, "cannot be kept running", after)
-	return m.says(t, "nsinit rescue # ", after)
+	m.says(t, "cannot be kept running", from)
+	end := m.says(t, "nsinit rescue # ", from)
+	return m.serial()[from:end]
 }

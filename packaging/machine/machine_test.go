@@ -84,9 +84,13 @@ func boot(t *testing.T, im image, p power) *machine {
 	return m
 }
 
-// on switches a machine on that is off.
+// on switches a machine on.
 func (m *machine) on(t *testing.T, p power) {
 	t.Helper()
+	if m.qemu != nil { // off, if the test went as it should
+		m.cut()
+		m.close()
+	}
 	m.next, m.waiting, m.here, m.ended, m.off = 0, map[int]chan answer{}, make(chan struct{}, 8), make(chan struct{}), false
 	socket := func(name string) string { return filepath.Join(m.dir, name+".sock") }
 	for _, name := range []string{"qmp", "agent", "serial"} {

@@ -20,7 +20,7 @@ func TestProcess1(t *testing.T) {
 		"one": service, "two": service, "host": service + "[isolation]\nprofile = \"host\"\n",
 		"bomb":  shell("bomb() { bomb | bomb & }; while :; do bomb; done 2>/dev/null", `runtime_max_sec = 30`, "[resources]", `tasks_max = "infinity"`),
 		"crowd": shell("i=0; while [ $i -lt 1000 ]; do sleep 1000 & i=$((i + 1)); done; echo all here; wait", "[isolation]", `profile = "host"`),
-	}}, power{})
+	}, list: []string{"file /etc/nsinit/units/broken.toml " + file(t, "[service]\nexec_strat = \"/bin/true\"\n")}}, power{})
 	m.until(t, "nsctl is-active one two host")
 	for _, step := range []struct {
 		name string
@@ -41,6 +41,9 @@ func testOurs(t *testing.T, m *machine) {
 	}
 	if got := m.sh(t, "cat /proc/sys/kernel/hostname"); got != "machine" {
 		t.Errorf("the host name is %q, want that of /etc/hostname", got)
+	}
+	if got := m.sh(t, "nsctl status broken 2>&1 || true"); !strings.Contains(got, "exec_strat") {
+		t.Errorf("a unit file with an error among good ones: %s", got)
 	}
 	if got := m.sh(t, "ip link show lo"); !strings.Contains(got, "LOOPBACK,UP") {
 		t.Errorf("loopback is not up: %s", got)
