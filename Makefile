@@ -17,6 +17,8 @@ LANES     ?=
 DAEMONS   ?= 0
 MACHINE   ?= 0
 BENCHFLAGS ?=
+LIST      ?= packaging/appliance/example/appliance.list
+APPLIANCE ?= bin/appliance
 
 # Static and never PIE: nsinit's launch code runs in a bare fork and refuses to
 # start from a binary built any other way. -s -w is what is shipped.
@@ -26,7 +28,7 @@ GOTAGS = nethttpomithttp2
 GOBUILD = CGO_ENABLED=0 GOARCH=$(GOARCH) $(GO) build -trimpath -buildmode=exe -tags '$(GOTAGS)' -ldflags '-s -w'
 
 .DEFAULT_GOAL := build
-.PHONY: help build build-arm64 test vet demo bench man install clean
+.PHONY: help build build-arm64 test vet demo appliance vm bench man install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +49,16 @@ vet: ## gofmt and go vet
 
 demo: build ## run examples/ on an instance of its own and take it down (DAEMONS=1: nginx, redis, postgresql)
 	DAEMONS='$(DAEMONS)' GO='$(GO)' packaging/demo.sh
+
+appliance: build ## make a bootable image with nsinit as /sbin/init in bin/appliance (LIST=FILE, APPLIANCE=DIR)
+	packaging/deps.sh squashfs-tools zstd
+	$(if $(filter packaging/appliance/example/%,$(LIST)),packaging/deps.sh busybox-static nginx redis-server)
+	packaging/appliance/kernel.sh $(APPLIANCE)/kernel
+	$(GO) run ./packaging/appliance -kernel $(APPLIANCE)/kernel -o $(APPLIANCE) $(LIST)
+
+vm: appliance ## boot that image in QEMU, its console on this terminal (APPEND="words for the kernel", MEMORY=MiB, ACCEL=tcg)
+	packaging/deps.sh qemu-system-x86
+	packaging/appliance/vm.sh $(APPLIANCE)
 
 bench: build ## compare with bubblewrap, crun, runc, s6, runit and tini on this machine (BENCHFLAGS=-help)
 	packaging/deps.sh gcc libc6-dev util-linux bubblewrap crun runc s6 runit tini

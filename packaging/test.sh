@@ -7,6 +7,7 @@
 #	pure       packages that make no system call of note, with the race detector
 #	fuzz       each fuzz target of the unit loader and the notify parser, FUZZTIME each
 #	root       everything else, as root: namespaces, cgroups, real daemons, scripts
+#	machine    nsinit as process 1 of machines that QEMU boots, with Debian's kernel
 #	packaging  make install, systemd-analyze verify, manual pages, nsctl verify of examples/
 #	leaks      nothing of the above is left on the machine (cgroups, mounts, links, processes, files)
 #
@@ -17,7 +18,7 @@ GO=${GO:-go}
 FUZZTIME=${FUZZTIME:-60s}
 export NSINIT_BIN_DIR=$PWD/bin
 
-all="deps vet build pure fuzz root packaging leaks"
+all="deps vet build pure fuzz root machine packaging leaks"
 lanes=${*:-$all}
 for lane in $lanes; do
 	case " $all " in
@@ -38,6 +39,7 @@ packages() { "$GO" list -e -f '{{if or .GoFiles .TestGoFiles .XTestGoFiles}}{{.I
 
 pure_patterns=(./unit/... ./isolate ./supervisor/machine/... ./supervisor/condition/... ./supervisor/compile/...
 	./supervisor/logs/... ./supervisor/notify/... ./supervisor/control/... ./packaging/... ./examples/...)
+machine_pattern=./packaging/machine
 fuzz_patterns=(./unit ./supervisor/notify)
 
 testlane() { # NAME GO-TEST-ARGUMENT...
@@ -47,7 +49,7 @@ testlane() { # NAME GO-TEST-ARGUMENT...
 }
 
 lane_deps() {
-	packaging/deps.sh gcc libc6-dev procps systemd curl nginx redis-server postgresql busybox
+	packaging/deps.sh gcc libc6-dev procps systemd curl nginx redis-server postgresql busybox-static squashfs-tools zstd cpio
 }
 
 lane_vet() {
@@ -59,7 +61,7 @@ lane_vet() {
 		ok=1
 	fi
 	"$GO" vet ./... || ok=1
-	for script in packaging/*.sh .ci/run; do
+	for script in packaging/*.sh packaging/appliance/*.sh .ci/run; do
 		bash -n "$script" || ok=1
 	done
 	return $ok
@@ -69,7 +71,7 @@ lane_build() { make -s build build-arm64; }
 
 lane_pure() {
 	local list
-	mapfile -t list < <(packages "${pure_patterns[@]}")
+	mapfile -t list < <(packages "${pure_patterns[@]}" | grep -vxFf <(packages "$machine_pattern"))
 	CGO_ENABLED=1 testlane pure -race -timeout 10m "${list[@]}"
 }
 
@@ -96,8 +98,15 @@ lane_fuzz() {
 lane_root() {
 	local list
 	[ "$(id -u)" = 0 ] || { echo "root: these tests need root"; return 1; }
-	mapfile -t list < <(packages ./... | grep -vxFf <(packages "${pure_patterns[@]}"))
+	mapfile -t list < <(packages ./... | grep -vxFf <(packages "${pure_patterns[@]}" "$machine_pattern"))
 	CGO_ENABLED=0 testlane root -p 1 -count 1 -timeout 20m "${list[@]}"
+}
+
+# The machines see nothing of this one, and need no root. The kernel is kept in
+# bin/appliance/kernel.
+lane_machine() {
+	packaging/deps.sh qemu-system-x86 squashfs-tools zstd busybox-static e2fsprogs nginx redis-server || return 1
+	CGO_ENABLED=0 testlane machine -count 1 -timeout 20m "$machine_pattern"
 }
 
 lane_packaging() {
