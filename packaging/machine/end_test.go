@@ -50,7 +50,7 @@ func wantClean(t *testing.T, file string) {
 // clean, and says to QEMU what was meant. In between it boots again.
 func TestEndings(t *testing.T) {
 	file := ext4(t)
-	m := boot(t, image{units: withDisk}, power{disks: []string{file}})
+	m := newMachine(t, image{units: withDisk})
 	for _, way := range []struct {
 		name, reason string
 		end          func() error
@@ -60,6 +60,8 @@ func TestEndings(t *testing.T) {
 		{"SIGUSR2", "guest-shutdown", func() error { _, err := m.run("kill -USR2 1", patience); return err }},
 	} {
 		t.Run(way.name, func(t *testing.T) {
+			m.on(t, power{disks: []string{file}})
+			m.ready(t)
 			m.until(t, "nsctl is-active disk writer redis one two >/dev/null")
 			m.until(t, "test -e /srv/now")
 			m.off = true
@@ -69,8 +71,6 @@ func TestEndings(t *testing.T) {
 			}
 			wantClean(t, file)
 		})
-		m.on(t, power{disks: []string{file}})
-		m.ready(t)
 	}
 }
 

@@ -294,7 +294,7 @@ func (m *machine) serial() string {
 // of all that it said, and gives where it ends.
 func (m *machine) says(t *testing.T, text string, after int) int {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		said := m.serial()
 		if i := strings.Index(said[min(after, len(said)):], text); i >= 0 {
 			return after + i + len(text)
@@ -314,7 +314,7 @@ func (m *machine) typed(t *testing.T, line string) string {
 	m.mu.Unlock()
 	from := len(m.serial())
 	// The line's own echo must not look like the mark.
-	if _, err := fmt.Fprintf(m.console, "%s; echo DO''%s\n", line, mark[2:]); err != nil {
+	if _, err := fmt.Fprintf(m.console, "%s\necho DO''%s\n", line, mark[2:]); err != nil {
 		t.Fatal(err)
 	}
 	end := m.says(t, mark, from)
