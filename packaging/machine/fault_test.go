@@ -58,7 +58,7 @@ func TestFaults(t *testing.T) {
 	} {
 		steps(boot.name, func(t *testing.T) {
 			from := len(m.serial())
-			m.on(t, power{append: boot.words})
+			m.on(t, power{append: boot.words + " loglevel=7"})
 			m.says(t, boot.says, from)
 			m.ctrlAltDel(t)
 		})
