@@ -31,7 +31,7 @@ var (
 	// below the host's /sys is not in the service's fresh one.)
 	MaskedDirs = []string{"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"}
 	// TunableDirs are read-only under protect_kernel_tunables.
-	TunableDirs = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/mtd"}
+	TunableDirs = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/tty", "/proc/mtd", "/proc/dynamic_debug"}
 	// TunableFiles likewise.
 	TunableFiles = []string{"/proc/sysrq-trigger", "/proc/mtrr", "/proc/apm"}
 	// LogFiles are masked under protect_kernel_logs.
