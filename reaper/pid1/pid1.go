@@ -93,8 +93,14 @@ func (p *pid1) prepareMachine() {
 	}
 	setClock(&p.say, p.opt.Built)
 	loadModules(&p.say, modulesList)
-	if inInitramfs() && p.cmd.root != "" {
+	switch {
+	case !inInitramfs():
+	case p.cmd.root != "":
 		p.switchRoot()
+	default:
+		if err := coverRootfs(); err != nil {
+			p.say.warn("cannot leave the kernel's first root: %v; services with a root_directory do not start", err)
+		}
 	}
 	// The kernel's 4096 is too few for many daemons; what it has for the soft
 	// limit, 1024, is what select(2) can take.
