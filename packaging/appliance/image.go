@@ -116,7 +116,7 @@ func (im *image) skeleton() error {
 	t := im.tree
 	var errs []error
 	for name, mode := range map[string]uint32{"/dev": 0o755, "/proc": 0o555, "/sys": 0o555, "/run": 0o755, "/tmp": 0o1777, "/root": 0o700,
-		"/home": 0o755, "/mnt": 0o755, "/srv": 0o755, "/boot": 0o755, "/usr/bin": 0o755, "/usr/sbin": 0o755, "/usr/lib": 0o755, "/usr/lib64": 0o755,
+		"/home": 0o755, "/mnt": 0o755, "/srv": 0o755, "/opt": 0o755, "/boot": 0o755, "/usr/bin": 0o755, "/usr/sbin": 0o755, "/usr/lib": 0o755, "/usr/lib64": 0o755,
 		"/usr/local/bin": 0o755, "/usr/share": 0o755, "/var/lib": 0o755, "/var/log": 0o755, "/var/cache": 0o755, "/var/tmp": 0o1777, unitDirectory: 0o755} {
 		errs = append(errs, t.dir(name, mode))
 	}

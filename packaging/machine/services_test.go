@@ -16,16 +16,20 @@ func TestDaemons(t *testing.T) {
 	conf := "daemon off;\npid /run/nginx.pid;\nuser www-data;\nevents {}\nhttp { access_log off; server { listen 80; return 200 'served\\n'; } }\n"
 	m := boot(t, image{
 		units: map[string]string{
-			"redis": redis, "beside": shell("exec sleep 1000", "[network]", `mode = "unit:redis"`, "[unit]", `requires = "redis"`, `after = "redis"`),
+			"rooted": "[service]\nexec_start = \"/bin/sleep 1000\"\n[filesystem]\nroot_directory = \"/srv/root\"\n",
+			"redis":  redis, "beside": shell("exec sleep 1000", "[network]", `mode = "unit:redis"`, "[unit]", `requires = "redis"`, `after = "redis"`),
 			"nginx":   nginx + "[network]\nmode = \"path:/run/netns/web\"\n",
 			"machine": nginx + "[network]\nmode = \"host\"\n[unit]\nconflicts = \"nginx\"\n",
 		},
-		list: []string{"file /etc/nginx.conf " + file(t, conf)},
+		list: []string{"file /etc/nginx.conf " + file(t, conf), "file /srv/root/bin/sleep /usr/bin/busybox 0755", "directory /srv/root/proc", "directory /srv/root/dev",
+			"directory /srv/root/sys", "directory /srv/root/tmp", "directory /srv/root/run", "directory /srv/root/var/tmp", "directory /srv/root/etc"},
 	}, power{})
 	// A network for the path mode, with a link between it and the machine's.
 	m.sh(t, `mkdir -p /run/netns && touch /run/netns/web && unshare -n sh -c 'ip link set lo up; mount --bind /proc/self/ns/net /run/netns/web' &&
 		ip link add web0 type veth && ip addr add 10.9.0.1/24 dev web0 && ip link set web0 up`)
-	m.sh(t, `nsenter --net=/run/netns/web sleep 1000 & pid=$!; ip link set veth0 netns $pid &&
+	m.sh(t, `nsenter --net=/run/netns/web sleep 1000 & pid=$!
+		until test "$(readlink /proc/$pid/ns/net)" != "$(readlink /proc/self/ns/net)"; do :; done
+		ip link set veth0 netns $pid &&
 		nsenter --net=/run/netns/web sh -c 'ip addr add 10.9.0.2/24 dev veth0; ip link set veth0 up'; kill $pid`)
 	m.start(t, "redis beside nginx")
 	t.Run("private", func(t *testing.T) {
@@ -42,6 +46,7 @@ func TestDaemons(t *testing.T) {
 		m.start(t, "machine")
 		m.until(t, "wget -q -O - http://127.0.0.1/ | grep -q served")
 	})
+	t.Run("root_directory", func(t *testing.T) { m.start(t, "rooted") }) // in an initramfs, which pivot_root(2) cannot leave
 	t.Run("isolated", func(t *testing.T) {
 		for _, kind := range []string{"mnt", "pid", "ipc", "uts", "cgroup", "net"} {
 			if m.sh(t, "readlink /proc/self/ns/"+kind) == m.sh(t, "readlink /proc/"+m.field(t, "redis", "main_pid")+"/ns/"+kind) {
