@@ -18,7 +18,7 @@ const managerPID = "$(cat /sys/fs/cgroup/nsinit-manager/cgroup.procs)"
 func TestProcess1(t *testing.T) {
 	m := boot(t, image{units: map[string]string{
 		"one": service, "two": service, "host": service + "[isolation]\nprofile = \"host\"\n",
-		"bomb":  shell("bomb() { bomb | bomb & }; while :; do bomb; done 2>/dev/null", `runtime_max_sec = 30`, "[resources]", `tasks_max = "infinity"`),
+		"bomb":  shell("bomb() { bomb | bomb & }; while :; do bomb; done 2>/dev/null", `runtime_max_sec = 30`, `timeout_stop_sec = 1`, "[resources]", `tasks_max = "infinity"`),
 		"crowd": shell("i=0; while [ $i -lt 1000 ]; do sleep 1000 & i=$((i + 1)); done; echo all here; wait", "[isolation]", `profile = "host"`),
 	}, list: []string{"file /etc/nsinit/units/broken.toml " + file(t, "[service]\nexec_strat = \"/bin/true\"\n")}}, power{})
 	m.until(t, "nsctl is-active one two host")
