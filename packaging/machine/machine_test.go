@@ -102,7 +102,7 @@ func (m *machine) on(t *testing.T, p power) {
 	}
 	args := []string{"-M", "q35", "-accel", m.accel, "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory), "-nodefaults", "-no-user-config", "-display", "none",
 		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initramfs.cpio"),
-		"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=-1 " + p.append),
+		"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=-1 no_timer_check " + p.append),
 		"-chardev", "socket,id=serial,server=on,wait=off,path=" + socket("serial") + ",logappend=on,logfile=" + m.log(), "-serial", "chardev:serial",
 		"-chardev", "socket,id=agent,server=on,wait=off,path=" + socket("agent"), "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
 		"-qmp", "unix:" + socket("qmp") + ",server=on,wait=off", "-device", "virtio-rng-pci"}
@@ -298,6 +298,11 @@ func (m *machine) says(t *testing.T, text string, after int) int {
 		said := m.serial()
 		if i := strings.Index(said[min(after, len(said)):], text); i >= 0 {
 			return after + i + len(text)
+		}
+		select {
+		case <-m.ended:
+			t.Fatalf("the machine went off and never said %q on its console", text)
+		default:
 		}
 	}
 	t.Fatalf("the console never said %q", text)
