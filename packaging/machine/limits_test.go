@@ -25,7 +25,7 @@ func TestLimits(t *testing.T) {
 		"idler":  shell("exec sleep 1000", "[resources]", `cpu_weight = "idle"`, `io_weight = 250`),
 		"memory": shell("exec sleep 1000", "[resources]", `memory_min = "8M"`, `memory_low = "16M"`, `memory_high = "64M"`, `memory_max = "50%"`, `memory_swap_max = 0`),
 		"reader": shell("dd if=/dev/vda of=/dev/null bs=1M count=16 iflag=direct && exec sleep 1000", "[resources]",
-			`io_read_bandwidth_max = "/dev/vda 4M"`, `io_write_iops_max = "/dev/vda 100"`, "[security]", `device_allow = "/dev/vda r"`),
+			`io_read_bandwidth_max = "/dev/vda 4M"`, `io_write_iops_max = "/dev/vda 100"`, "[security]", `device_allow = "/dev/vda rw"`),
 		"favoured": shell("exec sleep 1000", `oom_score_adjust = -500`, `limit_nofile = 1000000`, `limit_memlock = "infinity"`, `nice = -5`),
 		"realtime": shell("exec sleep 1000", `cpu_scheduling_policy = "fifo"`, `cpu_scheduling_priority = 10`),
 	}}, power{disks: []string{disk(t, 32)}})
