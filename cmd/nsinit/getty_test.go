@@ -42,7 +42,7 @@ func TestGetty(t *testing.T) {
 	for name, program := range map[string]string{"agetty": "/sbin/agetty", "busybox": "/bin/busybox"} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := os.Stat(program); err != nil {
-				t.Skipf("%s is not installed: packaging/deps.sh util-linux busybox", program)
+				t.Skipf("%s is not installed: packaging/deps.sh util-linux busybox-static", program)
 			}
 			command := program
 			if name == "busybox" {
