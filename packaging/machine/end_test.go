@@ -57,7 +57,7 @@ func TestEndings(t *testing.T) {
 	}{
 		{"ctrl-alt-del", "guest-reset", func() error { return m.qmp.keys("ctrl", "alt", "delete") }},
 		{"SIGTERM", "guest-reset", func() error { _, err := m.run("kill -15 1", patience); return err }},
-		{"SIGUSR2", "guest-shutdown", func() error { _, err := m.run("kill -USR2 1", patience); return err }},
+		{"poweroff", "guest-shutdown", func() error { _, err := m.run("poweroff", patience); return err }},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			m.on(t, power{disks: []string{file}})
