@@ -109,41 +109,56 @@ type generation struct {
 	process *launch.Process
 }
 
-// make is in the order of the manager's own.
+// make does what the manager's worker does, in its order and with its two halves
+// at once: what the kernel makes takes as long as what is made here.
 func (g *generation) make(number uint64) (err error) {
-	u, l := g.c.unit, g.c.lab.launcher
-	if g.facts, err = g.c.facts.Gather(u); err != nil {
+	kernel := make(chan error, 1)
+	go func() { kernel <- g.places(number) }()
+	err = g.prepare()
+	if err = errors.Join(err, <-kernel); err != nil {
 		return err
 	}
-	if err := g.directory(); err != nil {
+	if g.process, err = g.c.lab.launcher.Launch(g.program, number, g.files); err != nil {
 		return err
 	}
+	return g.c.netns.Pin(g.c.unit.Name, g.files.NetNS)
+}
+
+// places makes the network namespace and the cgroups.
+func (g *generation) places(number uint64) (err error) {
+	u := g.c.unit
 	if g.files.NetNS, _, err = g.c.netns.Private(u.Name); err != nil {
-		return err
-	}
-	g.facts.NetNS = true
-	host := l.Host()
-	service, err := compile.Start(u, host, g.facts)
-	if err != nil {
-		return err
-	}
-	if g.program, err = isolate.Compile(service.Spec, host); err != nil {
 		return err
 	}
 	if g.cgroup, err = g.c.cgroups.Create(u.Name, "", number, limitsOf(u)); err != nil {
 		return err
 	}
 	g.files.Init, g.files.Main = g.cgroup.InitFD(), g.cgroup.MainFD()
+	return nil
+}
+
+// prepare makes the start's own files and pipes, and its program.
+func (g *generation) prepare() (err error) {
+	u, host := g.c.unit, g.c.lab.launcher.Host()
+	if g.facts, err = g.c.facts.Gather(u); err != nil {
+		return err
+	}
+	g.facts.NetNS = true
+	if err := g.directory(); err != nil {
+		return err
+	}
 	if g.files.StdoutRead, g.files.Stdout, err = logs.Pipe(); err != nil {
 		return err
 	}
 	if g.files.StderrRead, g.files.Stderr, err = logs.Pipe(); err != nil {
 		return err
 	}
-	if g.process, err = l.Launch(g.program, number, g.files); err != nil {
+	service, err := compile.Start(u, host, g.facts)
+	if err != nil {
 		return err
 	}
-	return g.c.netns.Pin(u.Name, g.files.NetNS)
+	g.program, err = isolate.Compile(service.Spec, host)
+	return err
 }
 
 // directory makes the record, the doorbell and the socket of /dev/log.
