@@ -52,7 +52,7 @@ func filesystemKeys() []Key {
 // networkKeys is the [network] table.
 func networkKeys() []Key {
 	return []Key{
-		key("mode", networkMode, "", `"host"`, "private, host, unit:NAME or path:PATH.").ours().note("private; in profile daemon the instance's; in host host"),
+		key("mode", networkMode, "", `"host"`, "private, host, unit:NAME (and after it) or path:PATH.").ours().note("private; in profile daemon the instance's; in host host"),
 		later("bridge", text, "the instance's", `"nsbr0"`, "Bridge of a veth.").ours(),
 		later("address", texts, "", `"10.80.0.5/24"`, "Addresses of the link.").ours(),
 		later("publish", texts, "", `["80:80/tcp"]`, "Ports of the host that lead to the service.").ours(),

@@ -164,7 +164,8 @@ func (s *Set) unknownReason(b *builder, name string) string {
 	return "no such unit"
 }
 
-// linkNetwork checks the unit whose network is shared.
+// linkNetwork checks the unit whose network is shared, and has this one start
+// after it: it is the other's start that makes the namespace.
 func (s *Set) linkNetwork(b *builder) {
 	n := &b.unit.Network
 	if n.Unit == "" {
@@ -180,6 +181,8 @@ func (s *Set) linkNetwork(b *builder) {
 		b.failKey("network.mode", "mode = \"unit:%s\": %s", written, s.unknownReason(b, n.Unit))
 	case other != nil && other.IsTarget():
 		b.failKey("network.mode", "mode = \"unit:%s\": a target has no network", written)
+	case !slices.Contains(b.unit.Before, n.Unit):
+		b.unit.After = addName(b.unit.After, n.Unit)
 	}
 }
 

@@ -203,6 +203,20 @@ func TestDefaultDependencies(t *testing.T) {
 	}
 }
 
+// Who shares a network starts after the unit that makes it, unless it says that
+// it comes before.
+func TestSharedNetworkIsOrdered(t *testing.T) {
+	s, _ := loadFiles(t, map[string]string{
+		"etc/server.toml": simple + "[install]\nalias = 'srv'\n",
+		"etc/client.toml": simple + "[network]\nmode = 'unit:srv'\n",
+		"etc/first.toml":  "[unit]\nbefore = 'server'\n" + simple + "[network]\nmode = 'unit:server'\n",
+	})
+	got := [][]string{resolve(t, s, "client").After, resolve(t, s, "first").After}
+	if diff := cmp.Diff([][]string{{"server", "basic"}, {"basic"}}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestBuiltinTargets(t *testing.T) {
 	s, _ := loadFiles(t, nil)
 	for _, name := range strings.Fields("default multi-user graphical basic sysinit sockets timers paths getty getty-pre network-pre network network-online local-fs remote-fs nss-lookup nss-user-lookup time-set time-sync shutdown rescue emergency") {
