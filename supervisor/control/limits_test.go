@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -54,16 +53,13 @@ func TestHalfARequest(t *testing.T) {
 func TestDrip(t *testing.T) {
 	path, _ := serve(t, &fake{}, as(RoleReader), shortLimits())
 	conn := dialRaw(t, path)
-	begin := time.Now()
 	for _, b := range []byte("GET /v1/manager HTTP/1.1\r\nHost: " + strings.Repeat("x", 200)) {
 		if _, err := conn.Write([]byte{b}); err != nil {
-			break
+			return // cut off
 		}
 		<-time.After(20 * time.Millisecond)
 	}
-	if d := time.Since(begin); d > 2*time.Second {
-		t.Errorf("dripped for %v", d)
-	}
+	t.Error("every byte was waited for")
 }
 
 // However many half-open connections others have, an admin is answered.
@@ -85,17 +81,10 @@ func TestSlowLorisDoesNotStopAdmin(t *testing.T) {
 	first.Store(true)
 	c := NewClient(path)
 	defer c.Close()
-	var took []time.Duration
 	for range 200 {
-		begin := time.Now()
 		if _, err := c.Manager(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		took = append(took, time.Since(begin))
-	}
-	slices.Sort(took)
-	if p99 := took[198]; p99 > 100*time.Millisecond {
-		t.Errorf("p99 is %v", p99)
 	}
 }
 

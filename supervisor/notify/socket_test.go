@@ -382,7 +382,6 @@ func TestSystemdNotify(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	var ready, barrier bool
 	for !barrier {
 		readable(t, s.FD())
@@ -398,8 +397,5 @@ func TestSystemdNotify(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || !ready {
 		t.Errorf("systemd-notify: %v, ready %v", err, ready)
-	}
-	if d := time.Since(began); d > 4*time.Second {
-		t.Errorf("took %v: its barrier was not answered", d)
 	}
 }
