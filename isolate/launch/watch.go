@@ -19,7 +19,7 @@ import (
 // or unmounted (proc_pid_mountinfo(5): poll), never for a start. stop ends it.
 func (l *Launcher) WatchMounts(own ...string) (stop func(), err error) {
 	w := &mountWatch{own: own, seed: maphash.MakeSeed()}
-	if w.table, err = os.Open("/proc/self/mountinfo"); err != nil {
+	if w.table, err = openMounts(); err != nil {
 		return nil, fmt.Errorf("cannot watch the host's mounts: %w", err)
 	}
 	sum, propagates, err := w.read()
@@ -42,6 +42,18 @@ func (l *Launcher) WatchMounts(own ...string) (stop func(), err error) {
 		unix.Close(w.quit)
 		w.table.Close()
 	}, nil
+}
+
+// openMounts opens the mount table out of reach of Go's own poller. A change is
+// told to one poll of an open file only, so what that one looks at is lost here
+// (mounts_poll in fs/namespace.c).
+func openMounts() (*os.File, error) {
+	const path = "/proc/self/mountinfo"
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil // a blocking one is not polled
 }
 
 // gather is how many milliseconds of changes are looked at together.
