@@ -3,6 +3,7 @@ package launch_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,5 +48,39 @@ func TestNewMountsAreSeen(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("a new mount of the host is never seen")
 		}
+	}
+}
+
+// The kernel tells a change of the mount table to the first poll of the open
+// file. So nobody else may have it among what it waits for, as Go's own poller
+// has every file of os.Open that can be polled: it would take one now and then.
+func TestMountTableIsPolledByOne(t *testing.T) {
+	l := needRoot(t)
+	stop, err := l.WatchMounts(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, f := range files {
+		if path, err := os.Readlink("/proc/self/fd/" + f.Name()); err != nil || filepath.Base(path) != "mountinfo" {
+			continue
+		}
+		tables++
+		for _, other := range files { // proc_pid_fdinfo(5): a line "tfd: NUMBER ..." for each descriptor in an epoll set
+			info, _ := os.ReadFile("/proc/self/fdinfo/" + other.Name())
+			for line := range strings.Lines(string(info)) {
+				if n := strings.Fields(line); len(n) > 1 && n[0] == "tfd:" && n[1] == f.Name() {
+					t.Errorf("descriptor %s, the mount table, is in the epoll set %s too", f.Name(), other.Name())
+				}
+			}
+		}
+	}
+	if tables == 0 {
+		t.Fatal("no mount table is open: nothing is watched")
 	}
 }
