@@ -73,7 +73,9 @@ func (o outcome) cause() string {
 	case machine.Resources, machine.SetupFailure:
 		return orElse(readSetup(o.snap.Setup).text, "the preparation failed")
 	case machine.ReaperGone:
-		return "its reaper, process 1 of its namespaces, was ended from outside; what still ran was killed"
+		return "its reaper, process 1 of its namespaces, " + ended(o.snap.Last) + "; what still ran was killed"
+	case machine.StatusUnknown:
+		return "main ended, and how is not known: it was the child of another process of the service, which waited for it"
 	case machine.ExecCondition:
 		return "exec_condition " + ended(o.snap.Last)
 	case machine.ConditionFailed, machine.AssertFailed:
@@ -93,7 +95,7 @@ func (o outcome) program() machine.Kind {
 	switch {
 	case s.Setup.Program != machine.NoKind:
 		return s.Setup.Program
-	case s.Result == machine.StartLimitHit, s.Last == (machine.Status{}):
+	case s.Result == machine.StartLimitHit, s.Result == machine.ReaperGone, s.Last == (machine.Status{}):
 		return machine.NoKind
 	case s.Kind == machine.KindCondition, s.Kind == machine.KindStartPre:
 		return s.Kind

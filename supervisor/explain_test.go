@@ -59,8 +59,12 @@ func TestCause(t *testing.T) {
 		{"launch", machine.Machine{Result: machine.Resources, Setup: machine.Setup{Text: "cannot make the cgroup: no space"}}, 0, "cannot make the cgroup: no space"},
 		{"condition", machine.Machine{Result: machine.ConditionFailed, Failed: `condition_path_exists = "/x" does not hold`}, 0,
 			`condition_path_exists = "/x" does not hold`},
-		{"unknown status", machine.Machine{Result: machine.ReaperGone}, 0,
-			"its reaper, process 1 of its namespaces, was ended from outside; what still ran was killed"},
+		{"reaper killed", machine.Machine{Result: machine.ReaperGone, Last: machine.Status{Code: machine.CodeKilled, Value: 11}}, 0,
+			"its reaper, process 1 of its namespaces, was killed by SIGSEGV; what still ran was killed"},
+		{"reaper of old", machine.Machine{Result: machine.ReaperGone, Last: machine.Status{Code: machine.CodeUnknown}}, 0,
+			"its reaper, process 1 of its namespaces, ended, and nobody knows how; what still ran was killed"},
+		{"unknown status", machine.Machine{Result: machine.StatusUnknown, Last: machine.Status{Code: machine.CodeUnknown}}, 0,
+			"main ended, and how is not known: it was the child of another process of the service, which waited for it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := outcome{snap: machine.Snapshot{Unit: "nginx", Machine: tt.m}, unit: nginx(), took: tt.took}
@@ -75,7 +79,7 @@ func TestCause(t *testing.T) {
 // that begins in lower case and has no line break.
 func TestCauseOfEveryResult(t *testing.T) {
 	for _, r := range []machine.Result{machine.ExitCodeFailure, machine.SignalFailure, machine.CoreDump, machine.TimedOut, machine.WatchdogFailure,
-		machine.StartLimitHit, machine.OOMKill, machine.Protocol, machine.Resources, machine.ExecCondition, machine.SetupFailure, machine.ReaperGone,
+		machine.StartLimitHit, machine.OOMKill, machine.Protocol, machine.Resources, machine.ExecCondition, machine.SetupFailure, machine.ReaperGone, machine.StatusUnknown,
 		machine.ConditionFailed, machine.AssertFailed, machine.DependencyFail, machine.Canceled} {
 		for _, u := range []*unit.Unit{nil, nginx(), {Name: "bare"}} {
 			o := outcome{snap: machine.Snapshot{Unit: "nginx", Machine: machine.Machine{Result: r}}, unit: u}

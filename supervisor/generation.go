@@ -182,29 +182,34 @@ func readEvents(fd int) []byte {
 	return b[:n]
 }
 
-// reaperEnded takes the reaper's exit. Nobody but a release should have ended it.
+// reaperEnded takes the reaper's exit. Nobody but a release should have ended
+// it, so how it ended is told: the rest has to be looked for outside.
 func (m *Manager) reaperEnded(g *generation) {
 	m.poller.Remove(g.reaper.PIDFD)
 	if g.releasing {
 		return // the release waits for it
 	}
 	m.readRecord(g)
-	g.waitReaper()
-	m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Msg("the reaper is gone")
-	m.handle(machine.ReaperLost{Ref: g.ref()})
+	status := waitStatus(g.waitReaper())
+	m.log.Error().Str("unit", g.unit).Uint64("generation", g.number).Msg("the reaper " + ended(status))
+	m.handle(machine.ReaperLost{Ref: g.ref(), Status: status})
 }
 
-// waitReaper takes the exit of a reaper that has ended.
-func (g *generation) waitReaper() {
+// waitReaper takes the exit of a reaper that has ended, and gives its status.
+func (g *generation) waitReaper() (status uint32) {
 	if g.gone {
-		return
+		return unknownStatus
 	}
 	g.gone = true
-	if g.child {
-		g.reaper.Wait()
-	} else {
-		unix.Close(g.reaper.PIDFD)
+	if !g.child {
+		defer unix.Close(g.reaper.PIDFD)
+		return statusOf(g.reaper.PIDFD)
 	}
+	ws, err := g.reaper.Wait()
+	if err != nil {
+		return unknownStatus
+	}
+	return uint32(ws)
 }
 
 // readRecord reads the reaper's record and tells the engine what is new in it.
@@ -223,6 +228,9 @@ func (m *Manager) readRecord(g *generation) {
 		m.program(g, r, i)
 	}
 	if g.named != 0 && r.Named.PID == g.named {
+		m.lastWords(g)
+	}
+	if g.named != 0 && r.Named.PID == g.named { // still: it has named no successor
 		g.named = 0
 		m.mainEnded(g, g.mainIndex(), r.Named.Status)
 	}
@@ -320,7 +328,10 @@ func (m *Manager) program(g *generation, r *reaper.Record, i int) {
 		}
 		if c.kind != machine.KindStart {
 			m.handle(machine.ProgramExited{Ref: g.ref(), Kind: c.kind, Index: c.index, Status: waitStatus(p.Status)})
-		} else if g.named == 0 || i < len(g.commands)-1 {
+			return
+		}
+		m.lastWords(g)
+		if g.named == 0 || i < len(g.commands)-1 {
 			m.mainEnded(g, c.index, p.Status)
 		}
 	}
@@ -383,6 +394,7 @@ func (g *generation) forgetNamed() {
 		g.forget()
 		g.forget = nil
 	}
+	g.asked = false
 }
 
 // pidOf gives the process that a pidfd names, in this PID namespace: -1 if it

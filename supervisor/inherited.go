@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -70,6 +71,45 @@ func exitOf(fd int) (status uint32, t told) {
 		return unknownStatus, notYet
 	}
 	return uint32(info.Exit_code), known
+}
+
+// statusOf gives the wait status of a process that has ended and is somebody
+// else's child: what its pidfd tells once it was waited for (Linux 6.15), and
+// before that /proc. It is unknownStatus where neither does.
+func statusOf(fd int) uint32 {
+	status, t := exitOf(fd)
+	if t == known {
+		return status
+	}
+	if status, ok := zombieStatus(fd); ok {
+		return status
+	}
+	status, _ = exitOf(fd) // it was waited for meanwhile
+	return status
+}
+
+// zombieStatus reads the field exit_code of proc_pid_stat(5), which is 0 for
+// who may not trace the process.
+func zombieStatus(fd int) (status uint32, ok bool) {
+	const state, exitCode = 3 - 3, 52 - 3 // of the fields behind the name
+	pid := pidBehind(fd)
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil || pidBehind(fd) != pid { // else the number is another's now
+		return 0, false
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) <= exitCode || f[state] != "Z" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(f[exitCode], 10, 32)
+	return uint32(n), err == nil && (n != 0 || mayTrace())
+}
+
+// mayTrace reports whether this process has CAP_SYS_PTRACE.
+func mayTrace() bool {
+	var data [2]unix.CapUserData
+	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }
 
 // pidBehind gives the number of the process behind a pidfd, -1 if it has ended

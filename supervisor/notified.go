@@ -26,7 +26,21 @@ const notifyBatch = 32
 // notified takes what a service says of itself (sd_notify(3)).
 func (m *Manager) notified(g *generation) {
 	m.readRecord(g) // who sends was started first
-	for range notifyBatch {
+	m.listen(g, notifyBatch)
+}
+
+// lastWordsMost bounds what is taken before an end: more than the queue of a
+// socket holds, net.unix.max_dgram_qlen, which is 10, or 512 under systemd.
+const lastWordsMost = 1024
+
+// lastWords takes what was sent before a main process ended: a daemon that says
+// READY=1 and MAINPID= and ends at once has handed over, whichever of the two
+// the manager comes to look at first.
+func (m *Manager) lastWords(g *generation) { m.listen(g, lastWordsMost) }
+
+// listen takes at most so many datagrams.
+func (m *Manager) listen(g *generation, most int) {
+	for range most {
 		if g.notify == nil {
 			return
 		}
@@ -157,7 +171,7 @@ func (m *Manager) nameMain(g *generation, inside int) int {
 // watchNamed hears of the end of a main process that the service named. The
 // reaper may have taken its exit and not written it yet, so it is asked: what
 // it writes then has every exit before. A process that has another parent is
-// waited for by that, and nobody will tell its status.
+// waited for by that: its status is what the kernel still tells of it.
 func (m *Manager) watchNamed(g *generation) {
 	fd, pid := g.main, g.mainPID
 	g.forget = func() { m.poller.Remove(fd) }
@@ -176,13 +190,16 @@ func (m *Manager) watchNamed(g *generation) {
 
 // namedAnswered draws the conclusion from a record that was asked for.
 func (m *Manager) namedAnswered(g *generation) {
+	if g.asked && g.named != 0 {
+		m.lastWords(g) // which may name another
+	}
 	if !g.asked {
 		return
 	}
 	g.asked = false
 	if g.named != 0 && parentOf(g.mainPID) != g.reaper.PID {
 		g.named = 0
-		m.mainEnded(g, g.mainIndex(), unknownStatus)
+		m.mainEnded(g, g.mainIndex(), statusOf(g.main))
 	}
 }
 

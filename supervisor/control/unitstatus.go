@@ -35,7 +35,7 @@ type UnitStatus struct {
 	SubState string `json:"sub_state"`
 	// Result is "success" or why it failed: "exit-code", "signal",
 	// "core-dump", "timeout", "watchdog", "oom-kill", "start-limit",
-	// "setup", "dependency", "condition", "reaper-lost".
+	// "setup", "dependency", "condition", "reaper-lost", "status-unknown".
 	Result             string `json:"result,omitempty"`
 	StateSinceUsec     int64  `json:"state_since_usec,omitempty"`
 	ActiveSinceUsec    int64  `json:"active_since_usec,omitempty"`

@@ -108,7 +108,7 @@ func (e *Engine) missed(u *record, seen Observed) []Event {
 	}
 	news = append(news, recorded(r, seen)...)
 	if !seen.Reaper && (u.m.Reaper || seen.Populated) {
-		news = append(news, ReaperLost{r})
+		news = append(news, ReaperLost{r, Status{Code: CodeUnknown}})
 	}
 	if !seen.Populated && (seen.Reaper || u.m.Reaper) {
 		news = append(news, PayloadEmpty{r})

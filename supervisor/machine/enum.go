@@ -168,6 +168,7 @@ const (
 	ExecCondition   Result = "exec-condition"
 	SetupFailure    Result = "setup"
 	ReaperGone      Result = "reaper-lost"
+	StatusUnknown   Result = "status-unknown" // main ended, and nobody could tell how
 	ConditionFailed Result = "condition-failed"
 	AssertFailed    Result = "assert-failed"
 	DependencyFail  Result = "dependency"

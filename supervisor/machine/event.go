@@ -138,8 +138,12 @@ type MainExited struct {
 // news first where both are at hand.
 type PayloadEmpty struct{ Ref }
 
-// ReaperLost: the reaper is gone, and nobody released it.
-type ReaperLost struct{ Ref }
+// ReaperLost: the reaper is gone, and nobody released it. Status is how it
+// ended.
+type ReaperLost struct {
+	Ref
+	Status Status
+}
 
 // Released: what Release asked for is done. Nothing of the generation lives,
 // except what Release.Keep let live; nothing of it is left, but after

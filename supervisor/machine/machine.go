@@ -140,7 +140,7 @@ func (s *step) dispatch(ev Event) {
 	case PayloadEmpty:
 		s.onPayloadEmpty()
 	case ReaperLost:
-		s.onReaperLost()
+		s.onReaperLost(ev)
 	case Released:
 		s.onReleased()
 	case HookExited:

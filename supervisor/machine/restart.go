@@ -52,7 +52,7 @@ func (s *step) judge(st Status, daemon bool, also ExitSet) Result {
 	case st.Code == CodeKilled:
 		return SignalFailure
 	}
-	return ReaperGone // CodeUnknown: its record is lost
+	return StatusUnknown
 }
 
 func cleanSignal(sig int) bool {
@@ -120,7 +120,7 @@ func (s *step) shallRestart() bool {
 	case "on-abnormal":
 		return r != Success && r != ExitCodeFailure && r != SetupFailure
 	case "on-abort":
-		return r == SignalFailure || r == CoreDump || r == ReaperGone
+		return r == SignalFailure || r == CoreDump || r == ReaperGone || r == StatusUnknown
 	case "on-watchdog":
 		return r == WatchdogFailure
 	}

@@ -75,8 +75,11 @@ func (s *step) onPayloadEmpty() {
 
 // onReaperLost: with a PID namespace the payload died with its reaper; without,
 // it is orphaned. Either way nothing can be joined or learned any more.
-func (s *step) onReaperLost() {
+func (s *step) onReaperLost(ev ReaperLost) {
 	s.m.Reaper, s.m.Pending = false, false
+	if s.m.Result == Success && s.m.Held && s.m.State != Releasing {
+		s.m.Last = ev.Status
+	}
 	if s.m.MainAlive {
 		s.m.MainAlive, s.m.MainStatus = false, Status{Code: CodeUnknown}
 	}

@@ -302,6 +302,28 @@ func TestUnkillable(t *testing.T) {
 	w.result(t, 1, JobFailed)
 }
 
+// Where the reaper is lost, how it ended is kept; a main process of which nobody
+// can tell how it ended is another matter.
+func TestWhoWasLost(t *testing.T) {
+	r := Ref{"a", 1}
+	segv := Status{CodeKilled, 11}
+	for _, row := range []struct {
+		ev   Event
+		last Status
+		want Result
+	}{
+		{ReaperLost{r, segv}, segv, ReaperGone},
+		{MainExited{r, 0, Status{Code: CodeUnknown}}, Status{Code: CodeUnknown}, StatusUnknown},
+	} {
+		w := newWorld(service("a"))
+		w.up(t, "a")
+		w.e.Handle(row.ev, w.now)
+		if s, _ := w.e.State("a"); s.Last != row.last || s.Result != row.want {
+			t.Errorf("%T: %s by %v, want %s by %v", row.ev, s.Result, s.Last, row.want, row.last)
+		}
+	}
+}
+
 func TestOOM(t *testing.T) {
 	w := newWorld(service("a"))
 	w.up(t, "a")

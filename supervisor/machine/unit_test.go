@@ -29,7 +29,7 @@ func everyEvent(g uint64) []Event {
 		ProgramExited{r, KindStartPre, 0, Status{CodeKilled, 15}},
 		MainStarted{r, 0, 6}, MainStarted{r, 1, 7}, MainExited{r, 0, Status{CodeExited, 0}},
 		MainExited{r, 0, Status{CodeDumped, 6}}, MainExited{r, 1, Status{CodeKilled, 9}},
-		PayloadEmpty{r}, ReaperLost{r}, Released{r},
+		PayloadEmpty{r}, ReaperLost{r, Status{CodeKilled, 9}}, Released{r},
 		HookExited{r, 1, Status{CodeExited, 0}}, HookExited{r, 1, Status{CodeExited, 3}}, HookFailed{r, 1, Setup{}},
 		OOMKilled{r}, Notify{Ref: r, Ready: true}, Notify{Ref: r, Reloading: true}, Notify{Ref: r, Stopping: true},
 		Notify{Ref: r, WatchdogTrigger: true}, Notify{Ref: r, ExtendTimeout: time.Hour, Watchdog: true, MainPID: 8},
@@ -237,7 +237,7 @@ func TestJudge(t *testing.T) {
 		{"simple", Status{CodeKilled, 15}, Success}, {"simple", Status{CodeKilled, 1}, Success}, {"simple", Status{CodeKilled, 2}, Success},
 		{"simple", Status{CodeKilled, 13}, Success}, {"simple", Status{CodeKilled, 9}, SignalFailure}, {"simple", Status{CodeDumped, 15}, CoreDump},
 		{"oneshot", Status{CodeKilled, 15}, SignalFailure}, {"simple", Status{CodeExited, 42}, Success}, {"simple", Status{CodeKilled, 10}, Success},
-		{"simple", Status{CodeUnknown, 0}, ReaperGone},
+		{"simple", Status{CodeUnknown, 0}, StatusUnknown},
 	} {
 		cfg := service("a", func(c *Config) { c.Type, c.SuccessExit = row.typ, ExitSet{Statuses: []int{42}, Signals: []int{10}} })
 		s := step{cfg: &cfg}

@@ -243,7 +243,7 @@ func (w *world) lifeActions(name string, u *sim, r Ref) []action {
 	if !w.deaf {
 		add("reaper lost", func(w *world, u *sim) {
 			u.reaper, u.hook, u.main, u.dead, u.told = false, 0, false, false, true
-			w.handle(ReaperLost{r})
+			w.handle(ReaperLost{r, Status{CodeKilled, 9}})
 			w.handle(PayloadEmpty{r})
 		})
 	}

@@ -70,7 +70,7 @@ func main() {
 func wait() error {
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
-	fmt.Println("ready")
+	ready()
 	for sig := range told {
 		switch sig {
 		case syscall.SIGHUP:
@@ -83,6 +83,18 @@ func wait() error {
 		}
 	}
 	return nil
+}
+
+// tellsReady is the environment variable that names the descriptor to close
+// when the probe is ready, for a probe that has started it.
+const tellsReady = "PROBE_TELLS_READY"
+
+// ready says that every signal is dealt with from now on.
+func ready() {
+	fmt.Println("ready")
+	if fd := number(os.Getenv(tellsReady)); fd > 2 {
+		os.NewFile(uintptr(fd), tellsReady).Close()
+	}
 }
 
 func pause(text string) {
@@ -116,7 +128,7 @@ func endBySignal(args []string) error {
 
 func stubborn([]string) error {
 	signal.Ignore(syscall.SIGTERM)
-	fmt.Println("ready")
+	ready()
 	for {
 		time.Sleep(time.Hour)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -59,22 +60,30 @@ func hell([]string) error {
 
 // namesMain hands over to a child that is waited for by PID 1, as daemons do
 // that fork; with "wrapper", by this process, which ends when the child has.
-// The second argument is what the child does.
+// The second argument is what the child does. It is named when it is ready, so
+// that it deals with every signal as it means to.
 func namesMain(args []string) error {
+	ready, told, err := os.Pipe()
+	if err != nil {
+		return err
+	}
 	child := exec.Command(os.Args[0], cmp.Or(args[1], "run"))
-	child.Stdout = os.Stdout
+	child.Stdout, child.ExtraFiles = os.Stdout, []*os.File{told}
+	child.Env = append(os.Environ(), tellsReady+"=3")
 	if err := child.Start(); err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGTERM) // what is ignored before a start stays so in the child
+	told.Close()
+	signal.Ignore(syscall.SIGTERM)
+	if _, err := io.Copy(io.Discard, ready); err != nil { // it ends with the child's word, or with the child
+		return err
+	}
 	if err := tell(fmt.Sprintf("MAINPID=%d\nREADY=1", child.Process.Pid)); err != nil {
 		return err
 	}
 	if args[0] == "wrapper" {
 		child.Wait()
-		return nil
 	}
-	time.Sleep(100 * time.Millisecond) // the manager looks whose message it was
 	return nil
 }
 
