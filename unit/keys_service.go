@@ -46,7 +46,7 @@ func restartKeys() []Key {
 		key("restart_prevent_exit_status", exitStatuses, "", "255", "Ends after which the service is never restarted."),
 		key("restart_force_exit_status", exitStatuses, "", "133", "Ends after which the service is always restarted."),
 		key("timeout_start_sec", timeout, "", `"5min"`, "How long a start may take.").note(`"90s"; "infinity" for a oneshot`),
-		key("timeout_stop_sec", timeout, `"90s"`, `"30s"`, "How long a stop may take before final_kill_signal."),
+		key("timeout_stop_sec", timeout, `"90s"`, `"30s"`, "How long a stop may take before final_kill_signal, and what is left after that; SIGKILL has 5 seconds at least."),
 		key("timeout_abort_sec", timeout, "", `"30s"`, "How long an end by the watchdog may take.").note("timeout_stop_sec"),
 		key("timeout_sec", timeout, "", `"30s"`, "Sets timeout_start_sec and timeout_stop_sec.").into("-"),
 		key("runtime_max_sec", timeout, `"infinity"`, `"1d"`, "How long the service may run."),

@@ -94,7 +94,7 @@ func (s *step) onReaperLost(ev ReaperLost) {
 		s.abortHook()
 		s.fail(ReaperGone)
 		s.enter(FinalSigkill)
-		s.deadlineIn(s.cfg.TimeoutStop)
+		s.deadlineIn(s.stopTime())
 		s.sendSignals()
 	case FinalSigkill:
 		s.emit(KillAll{s.ref()})

@@ -302,6 +302,24 @@ func TestUnkillable(t *testing.T) {
 	w.result(t, 1, JobFailed)
 }
 
+// timeout_stop_sec is for the service: what was killed has its time to go, and
+// the unit comes back.
+func TestKillHasItsTime(t *testing.T) {
+	w := newWorld(service("a", func(c *Config) { c.Restart, c.RuntimeMax, c.TimeoutStop = "always", time.Minute, time.Millisecond }))
+	w.up(t, "a")
+	for range 2 { // its time is up, and SIGTERM did nothing
+		w.now, _ = w.e.Deadline()
+		w.e.Handle(Tick{}, w.now)
+	}
+	w.is(t, "a", StopSigkill, TimedOut)
+	w.now = w.now.after(4 * time.Second)
+	w.e.Handle(Tick{}, w.now)
+	w.is(t, "a", StopSigkill, TimedOut)
+	w.kill(w.units["a"], true)
+	w.do(t, "a:main dead")
+	w.until(t, "a", AutoRestart)
+}
+
 // Where the reaper is lost, how it ended is kept; a main process of which nobody
 // can tell how it ended is another matter.
 func TestWhoWasLost(t *testing.T) {

@@ -1,6 +1,9 @@
 package machine
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // onStop: somebody decided. From here restart has no say.
 func (s *step) onStop(ev stopUnit) {
@@ -52,10 +55,24 @@ func (s *step) enterSignal(state State, result Result) {
 	if state == StopWatchdog {
 		s.deadlineIn(s.cfg.TimeoutAbort)
 	} else {
-		s.deadlineIn(s.cfg.TimeoutStop)
+		s.deadlineIn(s.stopTime())
 	}
 	s.sendSignals()
 	s.progress()
+}
+
+// killLeast is the least that SIGKILL gets, whatever timeout_stop_sec. That is
+// how long the service may take; what comes after is the kernel's, which needs
+// its time too on a busy machine, and a unit that was given up as unkillable is
+// not started again.
+const killLeast = 5 * time.Second
+
+// stopTime is how long the present stopping state may last.
+func (s *step) stopTime() time.Duration {
+	if s.m.State == StopSigkill || s.m.State == FinalSigkill {
+		return max(s.cfg.TimeoutStop, killLeast)
+	}
+	return s.cfg.TimeoutStop
 }
 
 // killMode is kill_mode while main is what there is to end. As long as the
@@ -229,7 +246,7 @@ func (s *step) enterFinalSignal(state State) {
 		return
 	}
 	s.enter(state)
-	s.deadlineIn(s.cfg.TimeoutStop)
+	s.deadlineIn(s.stopTime())
 	s.sendSignals()
 }
 
