@@ -54,9 +54,10 @@ type generation struct {
 	main    int  // pidfd of the main process, 0 if it is not known
 	mainPID int  // its number here; named is its number inside, if MAINPID= named it
 	named   int32
-	forget  func() // ends watching a named main process
-	asked   bool   // it has ended, and the reaper was asked what it knows
-	refused bool   // a notification was refused, and the log says so
+	forget  func()           // ends watching a named main process
+	asked   bool             // it has ended, and the reaper was asked what it knows
+	early   *notify.Received // a datagram from before the news of its sender
+	refused bool             // a notification was refused, and the log says so
 	hooks   map[uint64]*hook
 
 	inherited map[keptName]int // commands around main that an earlier manager started, by their pidfds
@@ -146,6 +147,9 @@ func (m *Manager) rung(g *generation) {
 	var b [8]byte
 	unix.Read(g.doorbell, b[:])
 	m.readRecord(g)
+	if g.early != nil {
+		m.listen(g, notifyBatch)
+	}
 	m.namedAnswered(g)
 }
 
@@ -448,6 +452,10 @@ func (g *generation) close() {
 		if fd != 0 {
 			unix.Close(fd)
 		}
+	}
+	if g.early != nil {
+		g.early.Done()
+		g.early = nil
 	}
 	if g.notify != nil {
 		g.notify.Close()

@@ -38,13 +38,14 @@ const lastWordsMost = 1024
 // the manager comes to look at first.
 func (m *Manager) lastWords(g *generation) { m.listen(g, lastWordsMost) }
 
-// listen takes at most so many datagrams.
+// listen takes at most so many datagrams. One whose sender is not known yet
+// waits, and all behind it, for the reaper's next news.
 func (m *Manager) listen(g *generation, most int) {
 	for range most {
 		if g.notify == nil {
 			return
 		}
-		r, err := g.notify.Receive()
+		r, err := m.receive(g)
 		var dropped *notify.Dropped
 		switch {
 		case errors.Is(err, notify.ErrAgain):
@@ -59,6 +60,10 @@ func (m *Manager) listen(g *generation, most int) {
 		}
 		switch {
 		case !ours(g, r.Sender):
+		case g.overtaken(r.Sender):
+			g.early = &r
+			m.poller.Modify(g.notify.FD(), 0)
+			return
 		case m.accepts(g, r.Sender):
 			m.handle(m.notification(g, r))
 		default:
@@ -66,6 +71,28 @@ func (m *Manager) listen(g *generation, most int) {
 		}
 		r.Done()
 	}
+}
+
+// receive takes the datagram that had to wait, else the next.
+func (m *Manager) receive(g *generation) (r notify.Received, err error) {
+	if g.early == nil {
+		return g.notify.Receive()
+	}
+	r, g.early = *g.early, nil
+	return r, m.poller.Modify(g.notify.FD(), unix.EPOLLIN)
+}
+
+// overtaken reports whether main may have been started and its reaper not have
+// said so yet: then nobody knows whether it is main that speaks.
+func (g *generation) overtaken(s notify.Sender) bool {
+	access := g.def.Service.NotifyAccess
+	if access != "main" && access != "exec" || g.gone || s.PID == g.mainPID {
+		return false
+	}
+	if g.last == nil {
+		return g.child // else its record is damaged, and may stay so
+	}
+	return g.last.Phase < reaper.Stopped
 }
 
 // socketsByPath reports whether a service reaches its notify socket by its path
