@@ -22,6 +22,7 @@ const (
 	dupCloexec    = syscall.O_CLOEXEC
 	opVerifyDir   = ^uintptr(0) // not a system call: see verifyDir
 	opTellPID     = ^uintptr(1) // likewise: see tellPID
+	unshareTable  = 2           // CLOSE_RANGE_UNSHARE
 	pathMax       = 4096        // PATH_MAX
 	exitNoRecord  = 125         // the reaper cannot tell anybody what happened
 )
@@ -79,7 +80,9 @@ type image struct {
 	clock      [2]int64
 	sigset     uint64
 	info       sigInfo
-	host       bool // the reaper shares the host's PID namespace
+	host       bool    // the reaper shares the host's PID namespace
+	lentEnd    uintptr // the first number that nothing is lent at; 0: the child has a table of its own
+	lentBell   uintptr // what ownTable rings
 	join       joinResult
 	discard    uintptr // the part of the arena that only the start needs
 	discardLen uintptr
@@ -202,6 +205,7 @@ func tellPID(to unsafe.Pointer) uintptr {
 //go:norace
 //go:nosplit
 func reaperMain(img *image) {
+	ownTable(img)
 	if !run(img, &img.setup) {
 		img.record.Phase = reaper.SetupFailed
 		img.record.SetupStep, img.record.SetupErrno = img.failed, img.errno
@@ -217,6 +221,23 @@ func reaperMain(img *image) {
 		reap(img)
 		pause(img)
 	}
+}
+
+// ownTable leaves the manager's descriptors to the manager. Where the kernel
+// refuses, as it does where memory is short, the child may touch none of them, the
+// record's number included: its exit status is the errno, see loan.await.
+//
+//go:norace
+//go:nosplit
+func ownTable(img *image) {
+	if img.lentEnd == 0 {
+		return
+	}
+	_, e := sys3(sysCloseRange, img.lentEnd, uintptr(^uint32(0)), unshareTable)
+	for e != 0 {
+		sys3(syscall.SYS_EXIT_GROUP, uintptr(e), 0, 0)
+	}
+	sys3(syscall.SYS_WRITE, img.lentBell, uintptr(unsafe.Pointer(&img.one)), 8)
 }
 
 // runPrograms runs the unit's programs in order until one fails or the last

@@ -2,9 +2,20 @@ package launch
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// DeskSize is how many descriptors a child is lent.
+const DeskSize = deskSize
+
+// SetLoanTime sets for how long, until undo is called.
+func SetLoanTime(d time.Duration) (undo func()) {
+	before := loanTime
+	loanTime = d
+	return func() { loanTime = before }
+}
 
 // StagesReady names the ipc namespaces of the stages that wait to be taken, as
 // /proc/self/ns/ipc does.

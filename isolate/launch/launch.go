@@ -210,9 +210,12 @@ func (l *Launcher) clone(p *isolate.Program, h handed, flags uint64, cgroup int,
 	defer h.loan.takeBack()
 	proc, err := l.cloneNow(p, h, flags|unix.CLONE_FILES, cgroup, roleReaper, fill)
 	if err == nil {
-		h.loan.await(proc.PIDFD)
+		err = h.loan.await(proc)
 	}
-	return proc, err
+	if err != nil {
+		return nil, err
+	}
+	return proc, nil
 }
 
 // cloneNow encodes the program and clones the child that runs it.
@@ -252,13 +255,13 @@ func (l *Launcher) encode(p *isolate.Program, h handed, as role) (img *image, er
 	}()
 	img = l.arena.reset()
 	e := &encoder{a: l.arena, files: h.files, stage: h.stage}
-	before := l.unmap()
-	if h.loan != nil {
-		before = append(before, h.loan.steps(uintptr(unsafe.Pointer(&img.one)), h.from)...)
-	} else {
-		before = append(before, place(l.null, lowest, h.from)...)
+	null, low := l.null, lowest
+	if o := h.loan; o != nil {
+		null, low = o.null, o.desk.first
+		img.lentEnd, img.lentBell = uintptr(o.next), uintptr(o.ready)
 	}
-	end := slotPassed // the first number that the child may close
+	before := append(place(null, low, h.from), l.unmap()...) // the record first: what fails then can be told
+	end := slotPassed                                        // the first number that the child may close
 	for to := range h.from {
 		end = max(end, to+1)
 	}

@@ -21,7 +21,7 @@ var childEntries = []string{pkg + "reaperMain", pkg + "programMain", pkg + "join
 
 // childCode matches all that they may call.
 var childCode = regexp.MustCompile(`^(github\.com/nsinit/nsinit/isolate/launch\.` +
-	`(run|call|verifyDir|tellPID|runPrograms|start|succeeded|reap|note|publish|pause|now|sys3|program|clone3|clone3\.abi0)` +
+	`(run|call|ownTable|verifyDir|tellPID|runPrograms|start|succeeded|reap|note|publish|pause|now|sys3|program|clone3|clone3\.abi0)` +
 	`|syscall\.RawSyscall6?|internal/runtime/syscall/linux\.Syscall6(\.abi0)?)$`)
 
 // build makes the driver with the given flags and environment.

@@ -3,6 +3,8 @@ package launch
 import (
 	"fmt"
 	"os"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -13,7 +15,7 @@ import (
 // its own would get a copy of each and have to close them all, a third of what a
 // start costs then. So the child begins in the manager's table, where what it
 // needs lies below lowest, and its first act is a table of its own without the
-// rest (close_range(2), CLOSE_RANGE_UNSHARE, Linux 5.9). The manager waits for that
+// rest (close_range(2), CLOSE_RANGE_UNSHARE, Linux 5.9; ownTable). The manager waits for that
 // before it takes the numbers back. There are several ranges, so that other
 // launches need not wait meanwhile, as a busy machine may not run a child at once.
 //
@@ -26,6 +28,11 @@ const (
 	desks    = 4
 	deskSize = 28
 )
+
+// loanTime is how long a child may take to its own table. It runs at once, unless
+// its cgroup is frozen or gets no processor time; then it must not keep a desk,
+// and the worker that launches it, for good. A test makes it shorter.
+var loanTime = 10 * time.Second
 
 // desk is one range of numbers.
 type desk struct {
@@ -109,20 +116,35 @@ func (o *loan) add(fd int) (at int) {
 	return at
 }
 
-// steps are the child's first: its own table, and in that its own numbers.
-func (o *loan) steps(one uintptr, from map[int]int) []rawStep {
-	return append([]rawStep{
-		raw(unix.SYS_CLOSE_RANGE, uintptr(o.next), uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE),
-		raw(unix.SYS_WRITE, uintptr(o.ready), one, 8),
-	}, place(o.null, o.desk.first, from)...)
-}
-
-// await returns once the child has a table of its own, or has ended.
-func (o *loan) await(pidfd int) {
-	fds := []unix.PollFd{{Fd: int32(o.desk.ready), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
-	retry(func() (int, error) { return unix.Poll(fds, -1) })
-	var b [8]byte
-	unix.Read(o.desk.ready, b[:]) // it does not block
+// await returns once the child has a table of its own. One that has ended before,
+// or has to be ended, is an error, and is gone.
+func (o *loan) await(p *Process) error {
+	fds := []unix.PollFd{{Fd: int32(o.desk.ready), Events: unix.POLLIN}, {Fd: int32(p.PIDFD), Events: unix.POLLIN}}
+	late, deadline := false, time.Now().Add(loanTime)
+	for fds[1].Revents == 0 {
+		left := -1
+		if !late {
+			left = int(max(time.Until(deadline), 0).Milliseconds())
+		}
+		n, err := unix.Poll(fds, left)
+		var b [8]byte
+		if _, err := unix.Read(o.desk.ready, b[:]); err == nil { // it does not block
+			return nil
+		}
+		if late = late || n == 0 && err == nil; late {
+			p.Signal(syscall.SIGKILL) // which reaches one in a frozen cgroup too (cgroup-v2.rst)
+		}
+	}
+	status, err := p.Wait()
+	switch {
+	case err != nil:
+		return err
+	case late:
+		return fmt.Errorf("the child has not run for %v and was killed: is a cgroup above it frozen (cgroup.freeze), or without processor time (cpu.max)?", loanTime)
+	case status.Signaled():
+		return fmt.Errorf("the child was killed by signal %d before it had begun", status.Signal())
+	}
+	return fmt.Errorf("close_range, to a descriptor table of its own: %w", syscall.Errno(status.ExitStatus()))
 }
 
 // takeBack leaves the numbers to nobody.

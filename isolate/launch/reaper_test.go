@@ -178,13 +178,8 @@ func TestReaperKeepsEveryDescriptor(t *testing.T) {
 	l := needRoot(t)
 	spec := strict("hold")
 	spec.Execs = append([]isolate.Exec{probeExec(isolate.ExecStartPre, "exit", "0")}, spec.Execs...)
-	p, err := isolate.Compile(spec, l.Host())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &service{t: t, l: l, prog: p}
-	init := s.makeCgroup()
-	t.Cleanup(s.release)
+	s := prepare(t, spec)
+	defer s.initDir.Close()
 	dir := t.TempDir()
 	open := func(name string) int {
 		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
@@ -201,11 +196,10 @@ func TestReaperKeepsEveryDescriptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.out = out
-	s.proc, err = l.Launch(p, 1, launch.Files{Record: int(s.record.Fd()), Doorbell: s.bell, Init: int(init.Fd()), Main: int(s.mainDir.Fd()),
+	s.proc, err = l.Launch(s.prog, 1, launch.Files{Record: int(s.record.Fd()), Doorbell: s.bell, Init: int(s.initDir.Fd()), Main: int(s.mainDir.Fd()),
 		StdoutRead: open("out"), StderrRead: open("err"), Notify: open("notify"), Syslog: open("syslog"),
 		Stdout: int(in.Fd()), Stderr: int(in.Fd()), Dir: dir})
 	in.Close()
-	init.Close()
 	if err != nil {
 		t.Fatal(err)
 	}

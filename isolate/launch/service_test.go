@@ -81,6 +81,7 @@ type service struct {
 	bell     int
 	out      *os.File
 	cgroup   string
+	initDir  *os.File
 	mainDir  *os.File
 	released bool
 }
@@ -99,6 +100,13 @@ func launchSpec(t *testing.T, spec isolate.Spec, sabotage ...func(*isolate.Progr
 
 func tryLaunch(t *testing.T, spec isolate.Spec, sabotage ...func(*isolate.Program)) (*service, error) {
 	t.Helper()
+	s := prepare(t, spec, sabotage...)
+	return s, s.launch()
+}
+
+// prepare compiles spec and makes the cgroup.
+func prepare(t *testing.T, spec isolate.Spec, sabotage ...func(*isolate.Program)) *service {
+	t.Helper()
 	l := needRoot(t)
 	p, err := isolate.Compile(spec, l.Host())
 	if err != nil {
@@ -108,28 +116,33 @@ func tryLaunch(t *testing.T, spec isolate.Spec, sabotage ...func(*isolate.Progra
 		f(p)
 	}
 	s := &service{t: t, l: l, prog: p}
-	init := s.makeCgroup()
-	defer init.Close()
+	s.makeCgroup()
 	t.Cleanup(s.release)
-	dir := t.TempDir()
+	return s
+}
+
+func (s *service) launch() (err error) {
+	s.t.Helper()
+	defer s.initDir.Close()
+	dir := s.t.TempDir()
 	if s.record, err = os.OpenFile(filepath.Join(dir, "record"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if s.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	out, in, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.out = out
 	defer in.Close()
-	s.proc, err = l.Launch(p, 7, launch.Files{Record: int(s.record.Fd()), Doorbell: s.bell, Init: int(init.Fd()),
+	s.proc, err = s.l.Launch(s.prog, 7, launch.Files{Record: int(s.record.Fd()), Doorbell: s.bell, Init: int(s.initDir.Fd()),
 		Main: int(s.mainDir.Fd()), Stdout: int(in.Fd()), Stderr: int(in.Fd()), Dir: dir})
-	return s, err
+	return err
 }
 
-func (s *service) makeCgroup() (init *os.File) {
+func (s *service) makeCgroup() {
 	point, _, err := launch.CgroupMount()
 	if err != nil {
 		s.t.Fatal(err)
@@ -140,13 +153,12 @@ func (s *service) makeCgroup() (init *os.File) {
 			s.t.Fatal(err)
 		}
 	}
-	if init, err = os.Open(s.cgroup + "/init"); err != nil {
+	if s.initDir, err = os.Open(s.cgroup + "/init"); err != nil {
 		s.t.Fatal(err)
 	}
 	if s.mainDir, err = os.Open(s.cgroup + "/main"); err != nil {
 		s.t.Fatal(err)
 	}
-	return init
 }
 
 // release ends the service and asserts that nothing of it is left.
