@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DeskSize is how many descriptors a child is lent.
-const DeskSize = deskSize
+// Lendable is how many descriptors can be lent to all children together.
+const Lendable = desks * deskSize
 
 // SetLoanTime sets for how long, until undo is called.
 func SetLoanTime(d time.Duration) (undo func()) {

@@ -2,9 +2,9 @@ package launch_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,27 +41,20 @@ func TestNoTableOfItsOwn(t *testing.T) {
 		t.Errorf("the launch gives %v", err)
 	}
 	after := openDescriptors(t)
-	for _, fd := range before {
-		if !slices.Contains(after, fd) {
-			t.Errorf("descriptor %s is closed", fd)
+	for fd, file := range before {
+		if after[fd] == "" {
+			t.Errorf("descriptor %s (%s) is closed", fd, file)
 		}
 	}
 	s.proc = nil // an error has left nothing behind
 }
 
-func openDescriptors(t *testing.T) (list []string) {
+// openDescriptors tells what this process has open at which numbers.
+func openDescriptors(t *testing.T) map[string]string {
 	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		to, err := os.Readlink("/proc/self/fd/" + e.Name())
-		if err == nil && to != fmt.Sprintf("/proc/%d/fd", os.Getpid()) { // the one that lists
-			list = append(list, e.Name())
-		}
-	}
-	return list
+	open := links("/proc/self/fd")
+	maps.DeleteFunc(open, func(_, to string) bool { return to == fmt.Sprintf("/proc/%d/fd", os.Getpid()) }) // the one that lists
+	return open
 }
 
 // forbidUnshare has close_range(2) with CLOSE_RANGE_UNSHARE fail for this process,
@@ -116,7 +109,7 @@ func TestTooMuchToLend(t *testing.T) {
 	needRoot(t)
 	spec := strict()
 	script := "cat"
-	for i := range launch.DeskSize + 2 {
+	for i := range launch.Lendable + 2 {
 		dir := t.TempDir()
 		text := fmt.Sprintf("file %d;", i)
 		if err := os.WriteFile(dir+"/text", []byte(text), 0o644); err != nil {
@@ -128,8 +121,21 @@ func TestTooMuchToLend(t *testing.T) {
 	}
 	spec.Execs[0].Path, spec.Execs[0].Argv = "/bin/sh", []string{"sh", "-c", script + "; ls /proc/self/fd | tr '\\n' ' '"}
 	spec.Execs[0].Stdin = isolate.Stdio{Kind: isolate.StdioNull}
-	out := runProbe(t, spec)
-	for i := range launch.DeskSize + 2 {
+	s := prepare(t, spec)
+	before := openDescriptors(t)
+	delete(before, itoa(int(s.initDir.Fd()))) // launch closes it
+	if err := s.launch(); err != nil {
+		t.Fatal(err)
+	}
+	after := openDescriptors(t)
+	r, out := s.finish()
+	s.checkSetup(r)
+	for fd, file := range before {
+		if after[fd] != file {
+			t.Errorf("the manager's descriptor %s is %q, and was %s", fd, after[fd], file)
+		}
+	}
+	for i := range launch.Lendable + 2 {
 		if !strings.Contains(out, fmt.Sprintf("file %d;", i)) {
 			t.Errorf("bind %d is missing in %q", i, out)
 		}
