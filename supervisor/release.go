@@ -19,7 +19,8 @@ import (
 // release carries out the effect Release: the log is drained, then the reaper
 // and whatever is left are ended, then the cgroups and files go. The engine
 // hears of it when nothing is left; where a start follows at once, when nothing
-// lives: the two share nothing but what a start waits for by itself.
+// lives: the two share nothing but what a start waits for by itself. A terminal is
+// shared: the hangup after the one would hit the next.
 func (m *Manager) release(e machine.Release) {
 	s := m.service(e.Unit)
 	if s.launching {
@@ -37,7 +38,7 @@ func (m *Manager) release(e machine.Release) {
 		m.handle(machine.Released{Ref: e.Ref})
 		return
 	}
-	g.again = e.Again || s.snap.Job == machine.VerbRestart
+	g.again = (e.Again || s.snap.Job == machine.VerbRestart) && !terminalOf(g.def).Releases()
 	m.end(s, g, func() { m.handle(machine.Released{Ref: e.Ref}) })
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -180,5 +181,42 @@ func (term *terminal) expectTwice(t *testing.T, text string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTerminalIsLeftToTheNext: what is done to a terminal after a service does not
+// hit the one that follows on a restart.
+func TestTerminalIsLeftToTheNext(t *testing.T) {
+	needBinaries(t)
+	_, path := pseudo(t)
+	in := testInstance(t, map[string]string{"login": fmt.Sprintf(`
+[unit]
+start_limit_interval_sec = 0
+[service]
+exec_start = [["/bin/sleep", "1000"]]
+standard_input = "tty"
+tty_path = %q
+tty_reset = true
+tty_vhangup = true
+restart = "no"
+[isolation]
+profile = "host"
+`, path)})
+	if out, stderr, code := in.nsctl("start", "login"); code != 0 {
+		t.Fatalf("nsctl start: exit %d: %s%s", code, out, stderr)
+	}
+	for n := range 20 {
+		if out, stderr, code := in.nsctl("restart", "login"); code != 0 {
+			t.Fatalf("nsctl restart: exit %d: %s%s", code, out, stderr)
+		}
+		before := filepath.Join(in.runDir, "units", "login", fmt.Sprint(n+1)) // the last that is removed of it
+		for deadline := time.Now().Add(patience); exists(before); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s stays", before)
+			}
+		}
+		if state, err := in.field("login", "sub_state"); err != nil || state != "running" {
+			t.Fatalf("after restart %d it is %q (%v)", n+1, state, err)
+		}
 	}
 }

@@ -23,7 +23,7 @@ type Settings struct {
 
 // wanted reports whether there is anything to do before or after a service.
 func (s Settings) wanted() bool {
-	return s.Reset || s.Hangup || s.Disallocate || s.Rows != 0 || s.Columns != 0
+	return s.Releases() || s.Rows != 0 || s.Columns != 0
 }
 
 // Prepare readies the terminal for a service: afterwards nobody has it but who
@@ -43,9 +43,12 @@ func (s Settings) Prepare() error {
 	return s.with(s.resize)
 }
 
+// Releases reports whether there is anything for Release to do.
+func (s Settings) Releases() bool { return s.Reset || s.Hangup || s.Disallocate }
+
 // Release leaves the terminal as the next one would like to find it.
 func (s Settings) Release() error {
-	if !s.Reset && !s.Hangup && !s.Disallocate {
+	if !s.Releases() {
 		return nil
 	}
 	return s.clean()
