@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/nsinit/nsinit/isolate/launch"
@@ -64,4 +66,22 @@ func needRoot(t *testing.T) *launch.Launcher {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// again runs the calling test in a process of its own that can be spoilt, with the
+// variable set and in new namespaces. Its descriptor 3, where a child has the
+// record, is /dev/null.
+func again(t *testing.T, variable string, namespaces uintptr) {
+	t.Helper()
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	run := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	run.Env, run.ExtraFiles = append(os.Environ(), variable), []*os.File{null}
+	run.SysProcAttr = &syscall.SysProcAttr{Unshareflags: namespaces}
+	if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

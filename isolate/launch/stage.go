@@ -17,9 +17,10 @@ import (
 // are done already. It belongs to no unit: the start that takes it is its only
 // user, and a manager that dies takes it along.
 type stage struct {
-	made isolate.Stage
-	tpl  *template
-	fds  []namespace // those to enter, in order
+	made  isolate.Stage
+	tpl   *template
+	names unix.Utsname // of the host; a uts namespace begins with them (uts_namespaces(7))
+	fds   []namespace  // those to enter, in order
 }
 
 type namespace struct {
@@ -49,6 +50,7 @@ type stages struct {
 
 	mu     sync.Mutex
 	ready  []*stage
+	round  int                   // counts what was discarded: what was being made meanwhile may be of no use either
 	refill chan *isolate.Program // nil until the first take
 	closed bool
 	done   sync.WaitGroup
@@ -69,9 +71,9 @@ func (s *stages) take(p *isolate.Program, tpl *template) (found *stage) {
 		s.refill = make(chan *isolate.Program, 1)
 		s.done.Go(s.fill)
 	}
-	if tpl.changed() { // they lack what reached the template since
-		s.drop(func(st *stage) bool { return st.tpl == tpl })
-	}
+	changed, names := tpl.changed(), hostNames()
+	// They lack what reached the template since, or have the host's old name.
+	s.drop(func(st *stage) bool { return st.tpl == tpl && changed || st.names != names })
 	for i, st := range s.ready {
 		if st.made == p.Stage && st.tpl == tpl {
 			found, s.ready = st, slices.Delete(s.ready, i, i+1)
@@ -114,14 +116,14 @@ func (s *stages) replenish(p *isolate.Program) {
 		return // the next start will meet the same, and say so
 	}
 	defer release()
-	s.discard(func(st *stage) bool { return st.made != p.Stage || st.tpl != tpl })
+	round := s.discard(func(st *stage) bool { return st.made != p.Stage || st.tpl != tpl })
 	made, err := makeStages(p, tpl, stageMax-s.count())
 	if err != nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.templates.isStale(tpl) {
+	if s.closed || s.round != round || s.templates.isStale(tpl) {
 		closeStages(made)
 		return
 	}
@@ -141,10 +143,12 @@ func (s *stages) count() int {
 }
 
 // discard closes the stages that are of no use.
-func (s *stages) discard(useless func(*stage) bool) {
+func (s *stages) discard(useless func(*stage) bool) (round int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(useless)
+	s.round++
+	return s.round
 }
 
 // drop is discard with mu held.
@@ -205,6 +209,7 @@ func stagesHere(p *isolate.Program, tpl *template, n int) (list []*stage, err er
 	defer syscall.Munmap(a.mem)
 	files := map[isolate.Desc]opened{isolate.DescTemplate: {fd: tpl.fd}}
 	ahead := slices.DeleteFunc(slices.Clone(p.Setup), func(s isolate.Step) bool { return !s.Ahead })
+	names := hostNames() // the thread leaves the host's namespace
 	for range n {
 		img := a.reset()
 		raw, err := (&encoder{a: a, files: files}).steps(nil, ahead, nil)
@@ -214,13 +219,19 @@ func stagesHere(p *isolate.Program, tpl *template, n int) (list []*stage, err er
 		if !run(img, &raw) {
 			return list, fmt.Errorf("%s: %w", ahead[img.failed], syscall.Errno(img.errno))
 		}
-		st := &stage{made: p.Stage, tpl: tpl}
+		st := &stage{made: p.Stage, tpl: tpl, names: names}
 		list = append(list, st)
 		if err := st.open(proc); err != nil {
 			return list, err
 		}
 	}
 	return list, nil
+}
+
+// hostNames gives what uname(2) says, which does not fail.
+func hostNames() (n unix.Utsname) {
+	unix.Uname(&n)
+	return n
 }
 
 // open takes hold of the calling thread's namespaces. /proc of the tree is

@@ -1,11 +1,14 @@
 package launch_test
 
 import (
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
@@ -111,5 +114,32 @@ func TestStagesAreDropped(t *testing.T) {
 	l.DropTemplates()
 	if left := l.StagesReady(); len(left) > 0 {
 		t.Errorf("of a dropped template %v are left", left)
+	}
+}
+
+// A service begins with the name that the host has by then.
+func TestStageHasTheHostsName(t *testing.T) {
+	l := needRoot(t)
+	if os.Getenv("OWN_NAME") == "" {
+		again(t, "OWN_NAME=1", unix.CLONE_NEWUTS)
+		return
+	}
+	spec := staged("hostname")
+	spec.Hostname = ""
+	name := func() string {
+		s := launchSpec(t, spec)
+		defer s.release()
+		r, out := s.finish()
+		s.checkSetup(r)
+		return strings.TrimSpace(out)
+	}
+	for _, want := range []string{"before", "after"} {
+		if err := unix.Sethostname([]byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if got := name(); got != want {
+			t.Errorf("it begins with the name %q, the host's is %q", got, want)
+		}
+		awaitStages(t, l)
 	}
 }

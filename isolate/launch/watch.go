@@ -14,18 +14,23 @@ import (
 // WatchMounts makes coming starts see what is mounted on the host from now on,
 // by dropping the templates whenever the mount table changes outside the
 // directories own (the supervisor's runtime directory, where it pins network
-// namespaces). On a host that propagates mounts it watches nothing: there they
-// reach the templates by themselves. It wakes only when something is mounted
-// or unmounted (proc_pid_mountinfo(5): poll), never for a start. stop ends it.
+// namespaces). On a host that propagates mounts they reach the templates by
+// themselves, and only the stages are dropped: those would keep a file system in
+// use that was unmounted. It wakes only when something is mounted or unmounted
+// (proc_pid_mountinfo(5): poll), never for a start. stop ends it.
 func (l *Launcher) WatchMounts(own ...string) (stop func(), err error) {
 	w := &mountWatch{own: own, seed: maphash.MakeSeed()}
 	if w.table, err = openMounts(); err != nil {
 		return nil, fmt.Errorf("cannot watch the host's mounts: %w", err)
 	}
 	sum, propagates, err := w.read()
-	if err != nil || propagates {
+	if err != nil {
 		w.table.Close()
-		return func() {}, err
+		return nil, err
+	}
+	changed := l.DropTemplates
+	if propagates {
+		changed = func() { l.stages.discard(func(*stage) bool { return true }) }
 	}
 	if w.quit, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		w.table.Close()
@@ -34,7 +39,7 @@ func (l *Launcher) WatchMounts(own ...string) (stop func(), err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.run(sum, l.DropTemplates)
+		w.run(sum, changed)
 	}()
 	return func() {
 		unix.Write(w.quit, []byte{1, 0, 0, 0, 0, 0, 0, 0})

@@ -84,3 +84,35 @@ func TestMountTableIsPolledByOne(t *testing.T) {
 		t.Fatal("no mount table is open: nothing is watched")
 	}
 }
+
+// A stage does not keep what was unmounted in use, where its template learns of
+// that by itself.
+func TestUnmountedIsLetGo(t *testing.T) {
+	l := needRoot(t)
+	if os.Getenv("SHARED_MOUNTS") == "" {
+		again(t, "SHARED_MOUNTS=1", unix.CLONE_NEWNS) // and so its mounts are private
+		return
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := unix.Mount("tmpfs", other, "tmpfs", 0, "size=4k"); err != nil {
+		t.Fatal(err)
+	}
+	stop, err := l.WatchMounts(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	print(t, "exit 0")
+	awaitStages(t, l)
+	if err := unix.Unmount(other, 0); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); len(l.StagesReady()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("stages stay that have the file system mounted")
+		}
+	}
+}
