@@ -230,9 +230,13 @@ func (m *Manager) background(f func()) {
 // slots bound how many pieces of work of one kind run at a time.
 type slots chan struct{}
 
-// onWorker runs f on a goroutine of its own, once a slot is free.
-func (m *Manager) onWorker(s slots, f func()) {
+// onWorker runs f on a goroutine of its own, once a slot is free. What it has to
+// come after is waited for before that: it may take long, and takes no slot.
+func (m *Manager) onWorker(s slots, f func(), after ...<-chan struct{}) {
 	m.background(func() {
+		for _, done := range after {
+			<-done
+		}
 		s <- struct{}{}
 		defer func() { <-s }()
 		f()

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -140,8 +141,17 @@ func (m *Manager) ended(s *service, g *generation) {
 }
 
 // removing notes that runtime directories are being removed, until the channel
-// is closed: a start that makes one of them again waits for it.
+// is closed: a start that makes one of them again waits for it. Those that are gone
+// are forgotten.
 func (m *Manager) removing(paths []string) chan struct{} {
+	maps.DeleteFunc(m.removals, func(_ string, gone chan struct{}) bool {
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
 	gone := make(chan struct{})
 	for _, p := range paths {
 		m.removals[p] = gone

@@ -41,7 +41,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	m.openLog(s, false)
 	s.launching, s.notices = true, nil
 	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: m.config(s.def).Digest}
-	b := &birth{m: m, rest: m.removalsBefore(s), g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
+	b := &birth{m: m, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
 	b.g.facts.InvocationID = s.start.InvocationID
 	m.births++
@@ -50,7 +50,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 		err := b.make()
 		took := time.Since(began)
 		m.poller.Post(func() { m.launched(s, b, took, err) })
-	})
+	}, m.removalsBefore(s)...)
 }
 
 func invocationID() string {
@@ -67,9 +67,8 @@ type birth struct {
 	files launch.Files
 	read  [2]int // the log pipes' read ends, for the log
 	write [2]int
-	sys   int               // the /dev/log socket
-	rest  []<-chan struct{} // closed when what is in the way has been removed
-	owned []int             // descriptors to close once the reaper has its copies
+	sys   int   // the /dev/log socket
+	owned []int // descriptors to close once the reaper has its copies
 
 	unpinned bool // its network namespace is a new one
 
@@ -79,9 +78,6 @@ type birth struct {
 
 // make makes everything, and unmakes all of it if a part fails.
 func (b *birth) make() (err error) {
-	for _, gone := range b.rest {
-		<-gone
-	}
 	defer func() {
 		b.closeOwned()
 		if err != nil {
