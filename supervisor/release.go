@@ -44,18 +44,37 @@ func (m *Manager) release(e machine.Release) {
 }
 
 // sweep removes what a manager that died has left of a generation that this
-// one does not hold.
+// one does not hold: the runtime directories too, which the next start would
+// find as the dead one was removing them.
 func (m *Manager) sweep(r machine.Ref, slice string, done func()) {
+	s := m.service(r.Unit)
+	var passing []string
+	if s.gen == nil {
+		passing = m.passingDirectories(s, "no")
+	}
+	dir := filepath.Join(m.cfg.unitDir(r.Unit), strconv.FormatUint(r.Generation, 10))
+	gone := m.removing(passing)
 	m.onWorker(m.work, func() {
-		if found, err := m.cgroups.Open(r.Unit, slice, r.Generation); err == nil {
-			if err := m.endGeneration(found, nil); err != nil {
-				m.log.Error().Str("unit", r.Unit).Uint64("generation", r.Generation).Err(err).Msg("cannot remove what an earlier manager left")
-			}
-			found.Close()
+		defer close(gone)
+		half, err := m.cgroups.Named(r.Unit, slice, r.Generation)
+		if err == nil {
+			err = m.endGeneration(half, nil)
 		}
-		os.RemoveAll(filepath.Join(m.cfg.unitDir(r.Unit), strconv.FormatUint(r.Generation, 10)))
+		if hasRun(dir) {
+			err = errors.Join(err, removeDirectories(passing))
+		}
+		if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+			m.log.Error().Str("unit", r.Unit).Uint64("generation", r.Generation).Err(err).Msg("cannot remove what an earlier manager left")
+		}
 		m.poller.Post(done)
 	})
+}
+
+// hasRun reports whether a reaper has written its record in dir: a start that did
+// not come so far has put nothing into its directories, and they may be refused ones.
+func hasRun(dir string) bool {
+	b, err := os.ReadFile(filepath.Join(dir, "record"))
+	return err == nil && len(bytes.Trim(b, "\x00")) > 0
 }
 
 // slice is where the unit's cgroup is.

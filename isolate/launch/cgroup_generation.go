@@ -32,7 +32,7 @@ type Generation struct {
 // *LimitError; a generation of that number with processes is
 // errors.Is(err, fs.ErrExist).
 func (c *Cgroups) Create(unit, slice string, number uint64, l Limits) (*Generation, error) {
-	g, err := c.generation(unit, slice, number)
+	g, err := c.Named(unit, slice, number)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (c *Cgroups) Create(unit, slice string, number uint64, l Limits) (*Generati
 
 // Open takes over a generation that exists.
 func (c *Cgroups) Open(unit, slice string, number uint64) (*Generation, error) {
-	g, err := c.generation(unit, slice, number)
+	g, err := c.Named(unit, slice, number)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,9 @@ func (c *Cgroups) Open(unit, slice string, number uint64) (*Generation, error) {
 	return g, nil
 }
 
-func (c *Cgroups) generation(unit, slice string, number uint64) (*Generation, error) {
+// Named gives a generation to be ended and removed, of which some may be gone
+// already: InitFD and MainFD have nothing to give.
+func (c *Cgroups) Named(unit, slice string, number uint64) (*Generation, error) {
 	s, err := sliceName(slice)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a cgroup: %w", err)

@@ -18,7 +18,7 @@ func fakeTree(t *testing.T, slice string) *Generation {
 	t.Helper()
 	mount := t.TempDir()
 	c := &Cgroups{mount: mount, root: "nsinit", enabled: controllers[:]}
-	g, err := c.generation("web", slice, 4)
+	g, err := c.Named("web", slice, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
