@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 	"syscall"
@@ -57,7 +58,7 @@ func openFile(f unit.OpenFile, writable string) (int, error) {
 	if err := unix.Fstat(place, &st); err != nil {
 		return -1, err
 	}
-	self := fmt.Sprintf("/proc/self/fd/%d", place)
+	self := procFD(place)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
 		return connectTo(self)
@@ -65,6 +66,14 @@ func openFile(f unit.OpenFile, writable string) (int, error) {
 		return -1, errors.New("it is a directory, which would lead out of the service's tree; write bind_paths in [filesystem]")
 	}
 	flags := unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
+	if f.ReadOnly && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		tree, err := readOnlyMount(place)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(tree)
+		self = procFD(tree)
+	}
 	switch {
 	case f.ReadOnly:
 		flags = flags&^unix.O_ACCMODE | unix.O_RDONLY
@@ -78,6 +87,25 @@ func openFile(f unit.OpenFile, writable string) (int, error) {
 		return -1, err
 	}
 	return blocking(fd)
+}
+
+func procFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// readOnlyMount gives a read-only mount of a file that is attached nowhere
+// (mount_setattr(2), Linux 5.12): root in the service could open the descriptor
+// that it is passed again, for writing.
+func readOnlyMount(file int) (int, error) {
+	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH
+	tree, err := unix.OpenTree(file, "", flags)
+	if err != nil {
+		return -1, os.NewSyscallError("open_tree", err)
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		unix.Close(tree)
+		return -1, os.NewSyscallError("mount_setattr", err)
+	}
+	return tree, nil
 }
 
 // openPlace finds p without opening it.
