@@ -115,6 +115,8 @@ func TestHint(t *testing.T) {
 		{"a directory alone", "mkdir: cannot create directory '/var/cache/man': Read-only file system", nil, `cache_directory = "man"`},
 		{"a file alone", "open '/var/log/messages.txt': Read-only file system", nil, "logs_directory = \"nginx\"\nand have it write below /var/log/nginx."},
 		{"elsewhere", "cannot write /srv/www/a.html: Read-only file system.", nil, `read_write_paths = ["/srv/www"]`},
+		{"named after who says it", "/bin/sh: 11: cannot create /srv/www/a.html: Read-only file system", nil, `read_write_paths = ["/srv/www"]`},
+		{"of the kernel", "/bin/sh: 1: cannot create /sys/fs/cgroup/x: Read-only file system", nil, "state_directory and its like, or read_write_paths."},
 		{"no path", "write: Read-only file system", nil, "state_directory and its like, or read_write_paths."},
 		{"pid file", `could not create "/run/nginx/nginx.pid": Permission denied`, func(u *unit.Unit) { u.Service.User = "www" }, `runtime_directory = "nginx"`},
 		{"home", "open /home/joe/x: Permission denied", nil, `protect_home = "read-only"`},

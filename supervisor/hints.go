@@ -130,14 +130,14 @@ var pathForm = regexp.MustCompile("(?:^|[\\s\"'`(=:])(/[^\\s\"'`:;,()]*[^\\s\"'`
 // pathIn finds the path that a line is about: the last that lies in one of the
 // places that units are given, else the last.
 func pathIn(line string) string {
-	found := ""
+	last, placed := "", ""
 	for _, m := range pathForm.FindAllStringSubmatch(line, -1) {
-		p := path.Clean(m[1])
-		if key, _, _ := placeOf(p); key != "" || found == "" {
-			found = p
+		last = path.Clean(m[1])
+		if key, _, _ := placeOf(last); key != "" {
+			placed = last
 		}
 	}
-	return found
+	return orElse(placed, last)
 }
 
 // places are the directories that have a key of their own in [filesystem].
@@ -184,7 +184,7 @@ func readOnlyHint(u *unit.Unit, line string) string {
 	p := pathIn(line)
 	key, entry, _ := placeOf(p)
 	switch {
-	case p == "":
+	case p == "", strings.HasPrefix(p, "/proc/"), strings.HasPrefix(p, "/sys/"): // which no key makes writable
 		return "The file system is read-only for this service. What it may write to stands in [filesystem]: state_directory and its like, or read_write_paths."
 	case key == "":
 		return fmt.Sprintf("%sread_write_paths = [%q]", opening, path.Dir(p))
