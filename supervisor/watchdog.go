@@ -28,20 +28,31 @@ func (m *Manager) openWatchdog(limit time.Duration) {
 	}
 	w, err := newWatchdog(watchdogDevice, limit)
 	if err == nil {
-		m.watchdog = w
-		err = m.poller.Add(w.timer, unix.EPOLLIN, func(uint32) {
-			var b [8]byte
-			unix.Read(w.timer, b[:])
-			if err := w.feed(); err != nil {
-				m.problem(err)
-			}
-		})
+		err = m.feedOnTime(w)
 	}
 	if err != nil {
 		m.problem(fmt.Errorf("%w; going on without a watchdog", err))
 		return
 	}
+	m.watchdog = w
 	m.log.Info().Stringer("limit", w.limit).Msg("the hardware watchdog is fed")
+}
+
+// feedOnTime has the loop feed w. Where it cannot, w is stopped: running and never
+// fed, it would reset the machine.
+func (m *Manager) feedOnTime(w *watchdog) error {
+	err := m.poller.Add(w.timer, unix.EPOLLIN, func(uint32) {
+		var b [8]byte
+		unix.Read(w.timer, b[:])
+		if err := w.feed(); err != nil {
+			m.problem(err)
+		}
+	})
+	if err != nil {
+		w.close()
+		return fmt.Errorf("cannot feed the watchdog: %w", err)
+	}
+	return nil
 }
 
 // watchdogLimit is the kernel command line's, or else that of nsinit.toml.
