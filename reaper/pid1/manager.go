@@ -17,6 +17,8 @@ type manager struct {
 	started time.Time
 	due     time.Time // of the next start; zero: none is planned
 	deaths  deaths
+	served  bool // one was ready once: there may be services
+	clean   bool // the last that ended had come to its end, with status 0
 
 	path   string // of this program
 	argv   []string
@@ -31,12 +33,10 @@ const ManagerReadyFD = 3
 
 // prepare makes what every start of the manager needs.
 func (m *manager) prepare(say *reporter, container bool) {
-	m.path = "/proc/self/exe"
-	if path, err := os.Readlink(m.path); err == nil {
+	if path, err := os.Readlink(ownProgram); err == nil {
 		m.path = path // the file, not the inode: an upgrade is in force at the next start
 	}
 	m.env = managerEnv(os.Environ(), container)
-	m.ready = [2]int{-1, -1}
 	if err := unix.Pipe2(m.ready[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		say.warn("cannot make a pipe: %v; cannot tell whether the manager was ready", err)
 	}
@@ -44,6 +44,14 @@ func (m *manager) prepare(say *reporter, container bool) {
 	if m.cgroup, err = cgroupFor("nsinit-manager"); err != nil {
 		say.warn("cannot make a cgroup for the manager: %v; going on without", err)
 	}
+}
+
+// ownProgram is the file that this was executed from, even if it is gone.
+const ownProgram = "/proc/self/exe"
+
+// newManager is one that can be started before, or without, anything prepared.
+func newManager() manager {
+	return manager{path: ownProgram, cgroup: -1, ready: [2]int{-1, -1}}
 }
 
 // managerEnv is the environment of the manager. What the kernel hands over are
@@ -59,13 +67,21 @@ func managerEnv(environ []string, container bool) []string {
 	return env
 }
 
-// startManager starts one, in its own session and cgroup.
+// startManager starts one, or plans the next attempt.
 func (p *pid1) startManager(now time.Time) {
 	m := &p.manager
 	if m.argv == nil {
 		m.argv = append([]string{"nsinit"}, p.managerArgs()...)
 	}
 	m.due, m.started = time.Time{}, now
+	if err := m.start(m.argv); err != nil {
+		p.say.warn("cannot start the manager (%s): %v", m.path, err)
+		p.again(false, now)
+	}
+}
+
+// start executes a manager, in its own session and cgroup.
+func (m *manager) start(argv []string) error {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		null = 0
@@ -76,16 +92,15 @@ func (p *pid1) startManager(now time.Time) {
 	if m.cgroup >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, m.cgroup
 	}
-	pid, err := syscall.ForkExec(m.path, m.argv, attr)
+	pid, err := syscall.ForkExec(m.path, argv, attr)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOEXEC) { // replaced by something else
-		pid, err = syscall.ForkExec("/proc/self/exe", m.argv, attr)
+		pid, err = syscall.ForkExec(ownProgram, argv, attr)
 	}
 	if err != nil {
-		p.say.warn("cannot start the manager (%s): %v", m.path, err)
-		p.again(false, now)
-		return
+		return err
 	}
-	m.pid = pid
+	m.pid, m.clean = pid, false
+	return nil
 }
 
 // managerArgs are the options of the manager, those of the kernel's command line
@@ -115,11 +130,11 @@ func (p *pid1) managerArgs() []string {
 // managerEnded decides what follows the end of the manager.
 func (p *pid1) managerEnded(status unix.WaitStatus, now time.Time) {
 	m := &p.manager
-	m.pid = 0
+	ready := m.wasReady()
+	m.pid, m.served, m.clean = 0, m.served || ready, status.Exited() && status.ExitStatus() == 0
 	if p.asked != stay {
 		return
 	}
-	ready := m.wasReady()
 	if p.container && status.Exited() && (status.ExitStatus() == 0 || !ready) {
 		// Whoever runs the container sees its log and code, and may try again.
 		p.asked, p.exitCode = powerOff, status.ExitStatus()

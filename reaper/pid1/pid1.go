@@ -12,6 +12,7 @@ package pid1
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -44,14 +45,14 @@ type pid1 struct {
 
 // Main is process 1. It returns in a container only, with the exit code.
 func Main(opt Options) int {
-	p := &pid1{opt: opt, signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: 2}}
+	p := &pid1{opt: opt, signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: 2}, manager: newManager()}
+	boundMemory()
 	makeThreads(idleThreads)
-	debug.SetGCPercent(-1)
 	p.boot()
 	p.manager.due = time.Now()
 	if p.cmd.rescueFirst {
 		p.manager.due = time.Time{}
-		p.rescue("the manager is started")
+		p.survive(func() { p.rescue("the manager is started") })
 	}
 	for p.asked == stay {
 		p.survive(p.serve)
@@ -64,6 +65,19 @@ func Main(opt Options) int {
 // missing, the next step is tried, because a machine that is half up can be
 // looked at and one that has panicked cannot.
 func (p *pid1) boot() {
+	for _, step := range []func(){
+		p.lookAround,
+		p.prepareMachine,
+		func() { mountScratch(&p.say) },
+		func() { keeperPair(&p.say) },
+		func() { p.manager.prepare(&p.say, p.container) },
+	} {
+		p.survive(step)
+	}
+}
+
+// lookAround finds out where this is, and how to say so.
+func (p *pid1) lookAround() {
 	unix.Umask(0o022)
 	os.Chdir("/")
 	mountMissing(&p.say, early)
@@ -74,16 +88,13 @@ func (p *pid1) boot() {
 	p.say.info("nsinit %s is process 1", p.opt.Version)
 	mountMissing(&p.say, apiMounts)
 	p.say.open(p.container) // devtmpfs may have brought the console
-	if !p.container {
-		p.prepareMachine()
-	}
-	mountScratch(&p.say)
-	keeperPair(&p.say)
-	p.manager.prepare(&p.say, p.container)
 }
 
 // prepareMachine does what only the owner of the kernel may.
 func (p *pid1) prepareMachine() {
+	if p.container {
+		return
+	}
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		p.say.warn("cannot have ctrl-alt-del as a signal: %v; it reboots at once", err)
 	}
@@ -139,7 +150,12 @@ func (p *pid1) wait(more bool) {
 	if !p.manager.due.IsZero() {
 		idle = time.Until(p.manager.due)
 	}
-	p.timer.Reset(max(idle, 0))
+	p.sleep(max(idle, 0))
+}
+
+// sleep is over with the time, with a signal and with the end of a child.
+func (p *pid1) sleep(d time.Duration) {
+	p.timer.Reset(d)
 	select {
 	case s := <-p.signals:
 		p.signal(s)
@@ -195,6 +211,18 @@ func (p *pid1) survive(f func()) {
 		}
 	}()
 	f()
+}
+
+// memoryMax is far more than process 1 ever has in use.
+const memoryMax = 48 << 20
+
+// boundMemory has memory collected only when memoryMax is near, as it is after
+// months of managers that die: nothing is allocated otherwise. Two processors
+// bound the threads that a collection wants.
+func boundMemory() {
+	runtime.GOMAXPROCS(2)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryMax)
 }
 
 // idleThreads are more than ever run or wait in a system call at a time.

@@ -40,7 +40,7 @@ func (r *reporter) open(container bool) {
 		if r.console > 2 {
 			unix.Close(r.console)
 		}
-		r.kmsg, r.console = -1, 2
+		r.kmsg, r.console = -1, nonblocking(2)
 		return
 	}
 	stdio, err := unix.Open("/dev/console", unix.O_RDWR|unix.O_NOCTTY, 0)
@@ -56,6 +56,20 @@ func (r *reporter) open(container bool) {
 	if stdio > 2 {
 		unix.Close(stdio)
 	}
+}
+
+// nonblocking opens the pipe or terminal behind a descriptor anew, where writing
+// does not wait for who reads: a container's log may be read by nobody. What
+// others have with the descriptor stays as it is. Of other files it is itself.
+func nonblocking(fd int) int {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO && st.Mode&unix.S_IFMT != unix.S_IFCHR {
+		return fd
+	}
+	if own := reopen(-1, "/proc/self/fd/"+strconv.Itoa(fd)); own >= 0 {
+		return own
+	}
+	return fd
 }
 
 func reopen(old int, path string) int {

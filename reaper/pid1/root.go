@@ -30,6 +30,9 @@ func inInitramfs() bool {
 func (p *pid1) switchRoot() {
 	for {
 		err := p.tryRoot()
+		if p.asked != stay {
+			return
+		}
 		p.say.warn("cannot switch to root=%s: %v", p.cmd.root, err)
 		p.say.warn("tried types %v, options %q, read-write %v; there are the disks %s", p.types(), p.cmd.rootFlags, p.cmd.rootWrite, disks())
 		if p.cmd.onFailure != stay {
@@ -43,7 +46,7 @@ func (p *pid1) switchRoot() {
 		if p.asked != stay {
 			return
 		}
-		time.Sleep(time.Second) // no shell, or one that ends at once
+		p.sleep(time.Second) // no shell, or one that ends at once
 	}
 }
 
@@ -92,7 +95,10 @@ func (p *pid1) rootDevice() (string, error) {
 			return "", fmt.Errorf("no such disk has appeared in %v", p.cmd.rootWait)
 		}
 		p.reap()
-		time.Sleep(20 * time.Millisecond) // drivers have no descriptor to wait at
+		p.sleep(20 * time.Millisecond) // drivers have no descriptor to wait at
+		if p.asked != stay {           // ctrl-alt-del, where no disk will ever come
+			return "", fmt.Errorf("waiting for the disk was ended: %v", p.asked)
+		}
 	}
 }
 

@@ -13,19 +13,29 @@ import (
 const (
 	termTime   = 2 * time.Second  // between SIGTERM and SIGKILL for what the manager left
 	killTime   = time.Second      // for the dead to be reaped; more only helps who waits for a disk
-	finishTime = 15 * time.Second // for sync and unmount: a file system may never answer
+	finishTime = 20 * time.Second // for sync and unmount: a file system may never answer
+	syncTime   = 8 * time.Second  // of these for sync, which waits for all of them
+	mountTime  = 2 * time.Second  // and for one mount: the others have data too
 )
 
-// stop ends all processes: the manager first, which stops its units in order
+// stop ends all processes: a manager first, which stops its units in order
 // within the deadline, then whatever is left.
 func (p *pid1) stop() {
 	p.say.info("%v: stopping everything, for at most %v", p.asked, p.cmd.stopTimeout)
-	if pid := p.manager.pid; pid != 0 {
-		unix.Kill(pid, unix.SIGTERM)
-		unix.Kill(pid, unix.SIGCONT)
-		if !p.await(p.cmd.stopTimeout, func() bool { return p.manager.pid == 0 }) {
-			p.say.warn("the manager has not stopped everything in %v; killing what is left", p.cmd.stopTimeout)
-			unix.Kill(pid, unix.SIGKILL) // it must not restart what is killed now
+	deadline := time.Now().Add(p.cmd.stopTimeout)
+	m := &p.manager
+	if m.pid != 0 {
+		unix.Kill(m.pid, unix.SIGTERM)
+		unix.Kill(m.pid, unix.SIGCONT)
+		p.awaitManager(deadline)
+	}
+	// None ran, or it did not come to the end: units have an order all the same.
+	if m.served && !m.clean && time.Now().Before(deadline) {
+		p.say.warn("no manager stops the services; starting one that does")
+		if err := m.start(append([]string{"nsinit", "--stop"}, p.managerArgs()...)); err != nil {
+			p.say.warn("cannot start the manager (%s): %v; killing what is left", m.path, err)
+		} else {
+			p.awaitManager(deadline)
 		}
 	}
 	for _, round := range []struct {
@@ -38,6 +48,15 @@ func (p *pid1) stop() {
 		unix.Kill(-1, round.signal)
 		unix.Kill(-1, unix.SIGCONT)
 		p.await(round.wait, p.childless)
+	}
+}
+
+// awaitManager waits for the manager's end, and kills it when the time is over:
+// it must not restart what is killed then.
+func (p *pid1) awaitManager(deadline time.Time) {
+	if !p.await(time.Until(deadline), func() bool { return p.manager.pid == 0 }) {
+		p.say.warn("the manager has not stopped everything in %v; killing what is left", p.cmd.stopTimeout)
+		unix.Kill(p.manager.pid, unix.SIGKILL)
 	}
 }
 
@@ -81,20 +100,30 @@ func (p *pid1) finish() int {
 		}
 		return p.exitCode
 	}
-	clean := make(chan struct{})
-	go func() { // not waited for where a system call in it does not return
-		defer close(clean)
-		p.cleanUp()
-	}()
-	select {
-	case <-clean:
-	case <-time.After(finishTime):
+	if !p.within(finishTime, p.cleanUp) {
 		p.say.warn("cannot unmount everything in %v; going on without", finishTime)
 	}
 	for {
 		p.end(p.asked)
 		p.asked = halt // unless even that was refused, this is not reached
 		time.Sleep(time.Second)
+	}
+}
+
+// within runs f, and gives up on it when the time is over: a file system that
+// has lost its server or its disk never answers, and its thread stays there. It
+// reports whether f came to its end.
+func (p *pid1) within(limit time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() { // joined unless it hangs
+		defer close(done)
+		p.survive(f)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(limit):
+		return false
 	}
 }
 
@@ -118,27 +147,33 @@ func (p *pid1) end(e ending) {
 // cleanUp writes everything back and takes file systems and what lies below
 // them apart, as far as it goes.
 func (p *pid1) cleanUp() {
-	unix.Sync()
+	if !p.within(syncTime, unix.Sync) {
+		p.say.warn("cannot write everything back in %v: some file system does not answer; going on", syncTime)
+	}
 	p.swapOff()
 	// A loop device's file is on a file system that can be unmounted only when the
 	// device is free, which its own file system must be before.
+	dead := map[string]bool{} // mount points that do not answer
 	for range 3 {
-		left := p.unmountAll()
+		left := p.unmountAll(dead)
 		if detached := p.detachLoops(); left == 0 || !detached {
 			break
 		}
 	}
-	p.remountReadOnly()
-	unix.Sync()
+	p.remountReadOnly(dead)
+	if len(dead) == 0 {
+		unix.Sync()
+	}
 }
 
 func (p *pid1) swapOff() {
 	b, _ := os.ReadFile("/proc/swaps")
 	for i, line := range strings.Split(string(b), "\n") {
-		if i == 0 || line == "" {
+		name, _, ok := strings.Cut(line, " ")
+		if i == 0 || !ok {
 			continue
 		}
-		path := unescape(strings.Fields(line)[0])
+		path := unescape(name)
 		if err := swapoff(path); err != nil {
 			p.say.warn("cannot turn swap off on %s: %v; going on without", path, err)
 		}
@@ -158,17 +193,24 @@ func mountsToClean() ([]*mountinfo.Info, error) {
 }
 
 // unmountAll unmounts what it can, but neither the root nor tmpfs, which may be
-// in use and has nothing to lose. It returns how many were left.
-func (p *pid1) unmountAll() (left int) {
+// in use and has nothing to lose. It returns how many were left. What does not
+// answer joins the dead, which are not asked.
+func (p *pid1) unmountAll(dead map[string]bool) (left int) {
 	mounts, err := mountsToClean()
 	if err != nil {
 		p.say.warn("cannot list what is mounted: %v; going on without unmounting", err)
 	}
 	for _, m := range mounts {
-		if m.Mountpoint == "/" || m.FSType == "tmpfs" {
+		if m.Mountpoint == "/" || m.FSType == "tmpfs" || dead[m.Mountpoint] {
 			continue
 		}
-		if unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW) != nil {
+		err := error(unix.ETIMEDOUT)
+		if !p.within(mountTime, func() { err = unix.Unmount(m.Mountpoint, unix.UMOUNT_NOFOLLOW) }) {
+			p.say.warn("cannot unmount %s: it does not answer in %v; going on without", m.Mountpoint, mountTime)
+			dead[m.Mountpoint] = true
+			continue
+		}
+		if err != nil {
 			left++
 		}
 	}
@@ -176,10 +218,10 @@ func (p *pid1) unmountAll() (left int) {
 }
 
 // remountReadOnly is for what could not be unmounted, the root among them.
-func (p *pid1) remountReadOnly() {
+func (p *pid1) remountReadOnly(dead map[string]bool) {
 	mounts, _ := mountsToClean()
 	for _, m := range mounts {
-		if m.FSType == "tmpfs" || m.FSType == "overlay" || slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
+		if m.FSType == "tmpfs" || m.FSType == "overlay" || dead[m.Mountpoint] || slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
 			continue
 		}
 		if err := unix.Mount("", m.Mountpoint, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
