@@ -171,14 +171,17 @@ f~ /run/65 - - - - aGk=
 		}, []string{"systemd-tmpfiles", "--create", "--remove", "--boot"}, tmpfiles)
 }
 
-// A user must not make root give a file away by a link in a directory of theirs.
+// A user must not make root give a file away by a link, a second name or a move
+// in a directory of theirs.
 func TestTmpfilesFollowsNoForeignLink(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root: owners cannot be given")
 	}
 	root := t.TempDir()
 	for name, text := range map[string]string{"etc/passwd": "root:x:0:0::/:\nmallory:x:1000:1000::/:\n", "etc/group": "root:x:0:\nmallory:x:1000:\n", "etc/shadow": "secret",
-		"usr/lib/tmpfiles.d/a.conf": "d /home/m/dir 0777 mallory mallory\nz /home/m/dir/shadow 0666 mallory mallory\nf /home/m/file 0666 mallory mallory\nz /home/m/hard 0666 mallory\nw /home/m/file - - - - overwritten\nR /home/m/dir/shadow\n"} {
+		"usr/lib/tmpfiles.d/a.conf": "d /home/m/dir 0777 mallory mallory\nz /home/m/dir/shadow 0666 mallory mallory\nf /home/m/file 0666 mallory mallory\nz /home/m/hard 0666 mallory\nw /home/m/file - - - - overwritten\nR /home/m/dir/shadow\n" +
+			"w /home/m/hard - - - - overwritten\nz /home/m/moved/secret 0666 mallory\nZ /home/m/moved 0777 mallory\nf /home/m/rootlink/shadow 0666 mallory\n",
+		"home/m/moved/secret": "secret"} {
 		path := filepath.Join(root, name)
 		os.MkdirAll(filepath.Dir(path), 0o755)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -193,14 +196,23 @@ func TestTmpfilesFollowsNoForeignLink(t *testing.T) {
 		os.Symlink(target, filepath.Join(home, link))
 		os.Lchown(filepath.Join(home, link), 1000, 1000)
 	}
+	if err := os.Link(shadow, filepath.Join(home, "hard")); err != nil {
+		t.Fatal(err)
+	}
+	os.Symlink("/etc", filepath.Join(home, "rootlink")) // root's own, but the user may have moved it there
 	problems := tmpfiles(root)
+	var secret unix.Stat_t
+	unix.Stat(filepath.Join(home, "moved/secret"), &secret)
+	if secret.Mode&0o777 != 0o600 || secret.Uid != 0 {
+		t.Errorf("a file of root's that a user has moved: mode %o uid %d", secret.Mode, secret.Uid)
+	}
 	text, err := os.ReadFile(shadow)
 	var st unix.Stat_t
 	unix.Stat(shadow, &st)
 	if err != nil || string(text) != "secret" || st.Mode&0o777 != 0o600 || st.Uid != 0 {
 		t.Errorf("shadow: %q %v mode %o uid %d", text, err, st.Mode, st.Uid)
 	}
-	if len(problems) < 2 {
+	if len(problems) < 7 {
 		t.Errorf("nothing is said of the links: %v", problems)
 	}
 }

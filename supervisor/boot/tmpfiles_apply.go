@@ -24,6 +24,8 @@ func tmpfiles(root string) []error {
 	}
 	defer t.close()
 	a := applier{tree: t, root: root}
+	protected, _ := os.ReadFile(filepath.Join(root, "proc/sys/fs/protected_hardlinks"))
+	a.hardlinksProtected = strings.TrimSpace(string(protected)) == "1"
 	if a.users, err = readIDs(filepath.Join(root, "etc/passwd")); err == nil {
 		a.groups, err = readIDs(filepath.Join(root, "etc/group"))
 	}
@@ -69,6 +71,8 @@ type applier struct {
 	tree
 	root          string
 	users, groups map[string]int
+
+	hardlinksProtected bool
 }
 
 func (a applier) remove(e entry) error {
@@ -260,6 +264,15 @@ func (a applier) write(e entry, p string) error {
 	if err != nil {
 		return err
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if err := errors.Join(a.crossing(dir, &st), a.oneName(&st)); err != nil {
+		unix.Close(fd)
+		return err
+	}
 	return writeClose(fd, e.argument)
 }
 
@@ -307,29 +320,26 @@ func (a applier) link(e entry) error {
 // adjust gives a path mode and owner. format is the type that it must have, 0
 // for any.
 func (a applier) adjust(e entry, p string, format uint32) error {
-	dir, base, err := a.parent(p, false)
+	fd, st, err := a.at(p)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(dir)
-	if base == "/" {
-		base = "."
-	}
-	return a.adjustAt(e, dir, base, format)
+	return a.ownAs(e, fd, &st, format)
 }
 
 func (a applier) adjustAt(e entry, dir int, base string, format uint32) error {
-	fd, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, st, err := openPath(dir, base)
 	if err != nil {
 		return err
 	}
+	return a.ownAs(e, fd, &st, format)
+}
+
+// ownAs is own of what has the right type; it closes fd.
+func (a applier) ownAs(e entry, fd int, st *unix.Stat_t, format uint32) error {
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
 	if format != 0 && st.Mode&unix.S_IFMT != format {
 		return fmt.Errorf("it is of another type: %w", unix.EEXIST)
 	}
-	return a.own(e, fd, &st)
+	return a.own(e, fd, st)
 }

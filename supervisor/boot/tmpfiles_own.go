@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +16,8 @@ func (a applier) own(e entry, fd int, st *unix.Stat_t) error {
 	if err != nil {
 		return err
 	}
-	regular := st.Mode&unix.S_IFMT == unix.S_IFREG
-	if regular && st.Nlink > 1 && (st.Uid != a.owner) {
-		return fmt.Errorf("it has %d names, and a user may have given it one: %w", st.Nlink, unix.EMLINK)
+	if err := a.oneName(st); err != nil {
+		return err
 	}
 	if uid >= 0 && uint32(uid) != st.Uid || gid >= 0 && uint32(gid) != st.Gid {
 		if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
@@ -30,6 +28,15 @@ func (a applier) own(e entry, fd int, st *unix.Stat_t) error {
 		return nil
 	}
 	return os.NewSyscallError("chmod", unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), uint32(e.modeFor(st.Mode))))
+}
+
+// oneName refuses a file that has several names where the kernel lets users give
+// names to files of others (fs.protected_hardlinks): it may be any file.
+func (a applier) oneName(st *unix.Stat_t) error {
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink < 2 || a.hardlinksProtected {
+		return nil
+	}
+	return fmt.Errorf("it has %d names, and a user may have given it one: %w", st.Nlink, unix.EMLINK)
 }
 
 // owners finds user and group; -1 leaves one as it is.
@@ -82,15 +89,24 @@ func (a applier) adjustAll(e entry, p string) error {
 	if err != nil {
 		return err
 	}
+	return a.ownAll(e, fd, &st)
+}
+
+// ownAll is own of fd and what is below; it closes fd.
+func (a applier) ownAll(e entry, fd int, st *unix.Stat_t) error {
 	defer unix.Close(fd)
-	errs := a.own(e, fd, &st)
+	errs := a.own(e, fd, st)
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return errs
 	}
 	list, err := names(fd)
 	errs = errors.Join(errs, err)
 	for _, n := range list {
-		errs = errors.Join(errs, a.adjustAll(e, path.Join(p, n)))
+		if below, st, err := openPath(fd, n); err == nil {
+			errs = errors.Join(errs, a.ownAll(e, below, &st))
+		} else if err != unix.ENOENT {
+			errs = errors.Join(errs, err)
+		}
 	}
 	return errs
 }

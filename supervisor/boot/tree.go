@@ -53,7 +53,9 @@ func (t tree) walk(dirPath, base string, create bool, links int) (int, string, e
 			return -1, "", err
 		}
 		var st unix.Stat_t
-		err = unix.Fstat(next, &st)
+		if err = unix.Fstat(next, &st); err == nil {
+			err = t.crossing(dir, &st)
+		}
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			target, err := t.readLink(next, &st, links)
 			unix.Close(next)
@@ -70,14 +72,28 @@ func (t tree) walk(dirPath, base string, create bool, links int) (int, string, e
 		unix.Close(dir)
 		dir = next
 		if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			err = fmt.Errorf("%s: %w", name, unix.ENOTDIR)
+			err = unix.ENOTDIR
 		}
 		if err != nil {
 			unix.Close(dir)
-			return -1, "", err
+			return -1, "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return dir, base, nil
+}
+
+// crossing refuses a step from a directory of a user's to what is somebody
+// else's, root's too: the user may have moved it there. (Those that
+// systemd-tmpfiles calls unsafe path transitions.)
+func (t tree) crossing(dir int, st *unix.Stat_t) error {
+	var above unix.Stat_t
+	if err := unix.Fstat(dir, &above); err != nil {
+		return err
+	}
+	if above.Uid != t.owner && above.Uid != st.Uid {
+		return fmt.Errorf("it is uid %d's in a directory of uid %d, who may have moved it there: %w", st.Uid, above.Uid, unix.EPERM)
+	}
+	return nil
 }
 
 func (t tree) readLink(fd int, st *unix.Stat_t, links int) (string, error) {
@@ -102,7 +118,18 @@ func (t tree) at(p string) (fd int, st unix.Stat_t, err error) {
 	if base == "/" {
 		base = "."
 	}
-	fd, err = unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, st, err = openPath(dir, base)
+	if err == nil {
+		if err = t.crossing(dir, &st); err != nil {
+			unix.Close(fd)
+		}
+	}
+	return fd, st, err
+}
+
+// openPath opens what is in a directory, not following it where it is a link.
+func openPath(dir int, name string) (fd int, st unix.Stat_t, err error) {
+	fd, err = unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == nil {
 		if err = unix.Fstat(fd, &st); err != nil {
 			unix.Close(fd)
