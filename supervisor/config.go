@@ -39,6 +39,9 @@ type Config struct {
 	// Boot has the first manager after a boot prepare the machine (package boot).
 	// A container's image is prepared by who makes it.
 	Boot bool
+	// StopOnly is the manager that process 1 starts at the end where none runs: it
+	// takes over what is there, starts nothing, stops all of it, and ends.
+	StopOnly bool
 	// Watchdog is the limit of the hardware watchdog, instead of nsinit.toml's;
 	// 0 is that.
 	Watchdog time.Duration

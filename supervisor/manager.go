@@ -249,7 +249,7 @@ func (m *Manager) begin() {
 	first := m.takeInstance()
 	m.openKeeper()
 	m.openConsole()
-	if m.cfg.Boot {
+	if m.cfg.Boot && !m.cfg.StopOnly {
 		for _, err := range boot.Run("/") {
 			m.problem(err)
 		}
@@ -263,7 +263,12 @@ func (m *Manager) begin() {
 	if target, _ := m.engine.State(m.set.Canonical(m.cfg.Target)); !first && target.Job != machine.VerbStart {
 		m.booted() // the one before had come to the end of it, or was told to stop
 	}
+	if m.cfg.StopOnly {
+		m.shutdown()
+		return
+	}
 	if first {
+		defer m.storeInstance() // one that dies before it has asked for the target was none
 		m.request(machine.VerbStart, m.cfg.Target, func(d machine.JobDone) {
 			m.booted()
 			if d.Result != machine.JobDoneOK {
@@ -273,7 +278,7 @@ func (m *Manager) begin() {
 	}
 }
 
-// takeInstance reads and replaces the instance's own state file. It reports
+// takeInstance reads the instance's own state file, and replaces another's. It reports
 // whether this is the first manager since the instance last stopped in an
 // orderly way (or the machine booted).
 func (m *Manager) takeInstance() bool {
@@ -293,8 +298,8 @@ func (m *Manager) takeInstance() bool {
 		m.state.BootUsec, m.state.Restarts, m.state.Booted = last.BootUsec, last.Restarts+1, last.Booted
 		m.state.Shutdown = last.Shutdown
 		m.lastEnd = "ended without stopping its services"
+		m.storeInstance()
 	}
-	m.storeInstance()
 	return first
 }
 

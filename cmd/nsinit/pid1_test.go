@@ -201,6 +201,29 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+// TestContainerStopsInOrder: the end comes while the manager is dead, or dies of
+// it, and yet every unit runs its exec_stop, in order.
+func TestContainerStopsInOrder(t *testing.T) {
+	said := filepath.Join(t.TempDir(), "said")
+	stops := func(name, more string) string {
+		return "[unit]\n" + more + "[isolation]\nprofile = \"host\"\n[service]\nexec_start = \"@PROBE@ run\"\nexec_stop = \"/bin/sh -c 'echo " + name + " >>" + said + "'\"\n"
+	}
+	c := startContainer(t, map[string]string{"default": "[unit]\nwants = [\"a\", \"b\"]\n", "a": stops("a", ""), "b": stops("b", "after = [\"a\"]\n")})
+	c.await("b", "sub_state", "running")
+	pid, err := c.managerPID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.signal(syscall.SIGSTOP) // process 1, so that the order finds no manager
+	syscall.Kill(pid, syscall.SIGKILL)
+	c.signal(syscall.SIGTERM)
+	c.signal(syscall.SIGCONT)
+	c.exits(0)
+	if b, err := os.ReadFile(said); string(b) != "b\na\n" {
+		t.Errorf("stopped %q, %v; want b, then a", b, err)
+	}
+}
+
 // TestContainerReboot: who asks for a reboot gets an exit code that says so.
 func TestContainerReboot(t *testing.T) {
 	c := startContainer(t, map[string]string{"default": ""})
