@@ -1,9 +1,12 @@
 package pid1
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,4 +180,95 @@ func TestEventsDoNotAllocate(t *testing.T) {
 	}); got != 0 {
 		t.Errorf("%v allocations for a signal, a wait and a look for children", got)
 	}
+}
+
+// A fault in one step is said, and what follows it is done.
+func TestSurvive(t *testing.T) {
+	said, out := pipe(t)
+	p := &pid1{say: reporter{kmsg: -1, console: out}}
+	p.survive(func() { panic("of a test") })
+	b := make([]byte, 256)
+	if n, _ := unix.Read(said, b); !strings.Contains(string(b[:max(n, 0)]), "internal error: of a test; going on") {
+		t.Errorf("it said %q", b[:max(n, 0)])
+	}
+}
+
+// What hangs is given up, and what faults has ended.
+func TestWithin(t *testing.T) {
+	p := &pid1{say: reporter{kmsg: -1, console: -1}}
+	release := make(chan struct{})
+	if p.within(10*time.Millisecond, func() { <-release }) {
+		t.Error("what never ends has ended")
+	}
+	close(release)
+	if !p.within(time.Minute, func() { panic("of a test") }) {
+		t.Error("a fault was waited for")
+	}
+}
+
+// A container's log that nobody reads must not stop process 1, nor become
+// non-blocking for those who share the descriptor.
+func TestFullLogIsNotWaitedFor(t *testing.T) {
+	_, out := pipe(t)
+	say := reporter{kmsg: -1, console: nonblocking(out)}
+	if say.console == out {
+		t.Fatal("the pipe was not opened anew: the test would hang")
+	}
+	defer unix.Close(say.console)
+	for range 1 << 12 {
+		say.warn("%s", strings.Repeat("x", 64))
+	}
+	if flags, err := unix.FcntlInt(uintptr(out), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Errorf("flags of the descriptor: %#o, %v", flags, err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if got := nonblocking(int(file.Fd())); got != int(file.Fd()) {
+		t.Error("a file was opened anew, and would be written from its beginning")
+	}
+}
+
+// Ctrl-alt-del ends the wait for a disk that never comes.
+func TestWaitForRootHearsOrders(t *testing.T) {
+	orders := make(chan os.Signal, 1)
+	p := &pid1{signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: -1}}
+	p.cmd.root, p.cmd.rootWait = "/dev/none-such", forever
+	orders <- unix.SIGINT
+	if _, err := p.rootDevice(); err == nil || p.asked != reboot {
+		t.Errorf("%v, asked for %v", err, p.asked)
+	}
+}
+
+// Memory is collected before it grows without bound.
+func TestBoundMemory(t *testing.T) {
+	procs := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() {
+		runtime.GOMAXPROCS(procs)
+		debug.SetGCPercent(100)
+		debug.SetMemoryLimit(math.MaxInt64)
+	})
+	boundMemory()
+	for range 512 {
+		garbage = make([]byte, 1<<20)
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.Sys > 4*memoryMax {
+		t.Errorf("%d MiB in use", m.Sys>>20)
+	}
+}
+
+var garbage []byte
+
+func pipe(t *testing.T) (read, write int) {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds[0], fds[1]
 }
