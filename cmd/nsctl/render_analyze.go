@@ -2,8 +2,8 @@ package main
 
 import (
 	"cmp"
-	"encoding/xml"
 	"fmt"
+	"html"
 	"io"
 	"math"
 	"slices"
@@ -207,8 +207,6 @@ func tick(total time.Duration) time.Duration {
 	return 10 * unit
 }
 
-func escaped(s string) string {
-	var b strings.Builder
-	xml.EscapeText(&b, []byte(s)) // a Builder takes everything
-	return b.String()
-}
+// escaped is s as text of XML, which has no control characters. (The package
+// encoding/xml would be a part of nsctl for this alone.)
+func escaped(s string) string { return html.EscapeString(clean(s)) }

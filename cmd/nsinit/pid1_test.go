@@ -224,6 +224,17 @@ func TestContainerStopsInOrder(t *testing.T) {
 	}
 }
 
+// TestContainerForced: an order without the manager goes to process 1, which nsctl
+// knows by what it was built from.
+func TestContainerForced(t *testing.T) {
+	c := startContainer(t, map[string]string{"default": ""})
+	c.await("default", "sub_state", "active")
+	if out, err := c.inside(filepath.Join(c.bin, "nsctl"), "--socket", c.socket(), "reboot", "--force", "--force"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c.exits(exitReboot)
+}
+
 // TestContainerReboot: who asks for a reboot gets an exit code that says so.
 func TestContainerReboot(t *testing.T) {
 	c := startContainer(t, map[string]string{"default": ""})
