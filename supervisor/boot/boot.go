@@ -16,22 +16,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marker says that this boot has had it: tmpfiles.d empties directories, which
-// must not happen again under running programs.
+// marker says how often this boot has begun to prepare, a byte each time, and
+// with its last that it came to the end: tmpfiles.d empties directories, which
+// must not happen again under running programs. Where it did not, none runs yet.
 const marker = "run/nsinit.booted"
+
+// The bytes of the marker, and how often what never ends is begun.
+const (
+	begun    = "b"
+	ended    = "e"
+	attempts = 3
+)
 
 // Run prepares the machine whose root file system is at root, unless that was
 // done since it booted. The errors are all that went wrong, each naming the file
 // and line that asked for it.
-func Run(root string) (problems []error) {
-	f, err := os.OpenFile(filepath.Join(root, marker), os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, os.ErrExist) {
+func Run(root string) []error {
+	return once(filepath.Join(root, marker), func() []error { return prepare(root) })
+}
+
+// once calls f unless the marker says that it came to its end.
+func once(marker string, f func() []error) []error {
+	before, err := os.ReadFile(marker)
+	switch {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return []error{fmt.Errorf("cannot prepare the machine: %w", err)}
+	case strings.HasSuffix(string(before), ended):
 		return nil
+	case len(before) >= attempts:
+		return []error{fmt.Errorf("cannot prepare the machine: it was begun %d times and never ended; going on with what was done", attempts)}
 	}
-	if err != nil {
+	if err := os.WriteFile(marker, append(before, begun...), 0o644); err != nil {
 		return []error{fmt.Errorf("cannot prepare the machine: %w", err)}
 	}
-	f.Close()
+	problems := f()
+	if err := os.WriteFile(marker, append(before, begun+ended...), 0o644); err != nil {
+		problems = append(problems, fmt.Errorf("cannot note that the machine is prepared: %w", err))
+	}
+	return problems
+}
+
+func prepare(root string) (problems []error) {
 	for _, err := range []error{setHostname(root), loopbackUp(), seedRandom(filepath.Join(root, "var/lib/nsinit/random-seed")), machineID(root)} {
 		if err != nil {
 			problems = append(problems, err)
