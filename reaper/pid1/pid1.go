@@ -131,7 +131,9 @@ func (p *pid1) serve() {
 		if due := p.manager.due; !due.IsZero() && !now.Before(due) {
 			p.startManager(now)
 		}
-		p.wait(more)
+		if p.asked == stay { // so may a start that failed once too often
+			p.wait(more)
+		}
 	}
 }
 

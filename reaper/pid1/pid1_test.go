@@ -182,6 +182,24 @@ func TestEventsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// nsinit.rescue=reboot: a manager that cannot be started is not waited for. A
+// container ends, and its code says that it failed.
+func TestHopeless(t *testing.T) {
+	for _, c := range []struct {
+		container bool
+		want      ending
+		code      int
+	}{{false, reboot, 0}, {true, powerOff, 1}} {
+		p := &pid1{container: c.container, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: -1}, manager: newManager()}
+		p.cmd.onFailure = reboot
+		p.manager.path, p.manager.due, p.manager.deaths = "/dev/null/nsinit", time.Now(), deaths{unready: unreadyMax - 1}
+		p.serve() // would sleep for a minute
+		if p.asked != c.want || p.exitCode != c.code {
+			t.Errorf("container %v: asked for %v, exit status %d", c.container, p.asked, p.exitCode)
+		}
+	}
+}
+
 // A fault in one step is said, and what follows it is done.
 func TestSurvive(t *testing.T) {
 	said, out := pipe(t)
