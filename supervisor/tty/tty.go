@@ -87,6 +87,9 @@ func (s Settings) with(f func(fd int) error) error {
 		return fmt.Errorf("cannot open terminal %s: %w%s", s.Path, err, openHint(err))
 	}
 	defer unix.Close(fd)
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil { // a disk, for one, must not be written to
+		return fmt.Errorf("cannot prepare terminal %s: it is none: %w", s.Path, err)
+	}
 	if err := f(fd); err != nil {
 		return fmt.Errorf("cannot prepare terminal %s: %w", s.Path, err)
 	}

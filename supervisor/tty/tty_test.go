@@ -175,3 +175,15 @@ func TestUtmp(t *testing.T) {
 		t.Errorf("utmp has %d bytes: an entry each", size.Size())
 	}
 }
+
+// What is no terminal is not written to: it could be a disk.
+func TestNoTerminal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Settings{Path: path, Disallocate: true}.Prepare()
+	if b, _ := os.ReadFile(path); err == nil || string(b) != "data" {
+		t.Errorf("%v; it is %q", err, b)
+	}
+}
