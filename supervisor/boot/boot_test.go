@@ -105,3 +105,20 @@ func TestMachineID(t *testing.T) {
 		}
 	}
 }
+
+// What the kernel leaves open is closed, unless a file says otherwise.
+func TestProtections(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{"proc/sys/fs/protected_hardlinks": "0\n", "proc/sys/fs/protected_regular": "0\n", "etc/sysctl.d/a.conf": "fs.protected_regular = 2\n"} {
+		os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755)
+		os.WriteFile(filepath.Join(root, name), []byte(text), 0o644)
+	}
+	if problems := sysctls(root); len(problems) > 0 {
+		t.Error(problems)
+	}
+	for name, want := range map[string]string{"hardlinks": "1\n", "regular": "2\n"} {
+		if b, _ := os.ReadFile(filepath.Join(root, "proc/sys/fs/protected_"+name)); string(b) != want {
+			t.Errorf("%s: %q", name, b)
+		}
+	}
+}

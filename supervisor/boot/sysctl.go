@@ -16,9 +16,20 @@ type setting struct {
 	exclude     bool // wildcards leave it alone
 }
 
+// protections keep users from having root follow their links, give names to
+// files of others, and open their files in directories like /tmp (the kernel's
+// Documentation/admin-guide/sysctl/fs.rst). The kernel's own defaults are off; a
+// file may say otherwise.
+const protections = `-fs.protected_hardlinks = 1
+-fs.protected_symlinks = 1
+-fs.protected_fifos = 1
+-fs.protected_regular = 1
+`
+
 // sysctls sets the parameters of sysctl.d(5).
 func sysctls(root string) []error {
 	lines, problems := readAll(root, "sysctl")
+	lines = append(splitLines("built-in", protections), lines...)
 	settings, errs := parseSysctls(lines)
 	return append(append(problems, errs...), applySysctls(filepath.Join(root, "proc/sys"), settings)...)
 }
