@@ -4,17 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/supervisor/control"
 )
-
-// endSignals are what process 1 takes for an order, as systemd's does:
-// SIGRTMIN+3 to +6, SIGRTMIN being the C library's 34 (signal(7)).
-var endSignals = map[string]syscall.Signal{control.MachineHalt: 37, control.MachinePoweroff: 38, control.MachineReboot: 39, control.MachineKexec: 40}
 
 // ownsMachine reports whether process 1 is nsinit's and this is its manager.
 func (m *Manager) ownsMachine() bool { return m.cfg.OwnMachine && os.Getppid() == 1 }
@@ -35,7 +30,7 @@ func (m *Manager) endMachine(action string) error {
 		return notOurs(action)
 	}
 	m.log.Warn().Str("action", action).Msg("ending the machine")
-	if err := unix.Kill(1, endSignals[action]); err != nil {
+	if err := unix.Kill(1, control.EndSignals()[action]); err != nil {
 		return &control.Error{Code: control.CodeInternal, Message: fmt.Sprintf("cannot %s: cannot signal process 1: %v", action, err)}
 	}
 	return nil

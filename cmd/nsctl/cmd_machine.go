@@ -97,9 +97,6 @@ func (a *app) endMachine(ctx context.Context, action string, f endFlags) error {
 	return nil
 }
 
-// endSignals are process 1's orders, see nsinit(8).
-var endSignals = map[string]syscall.Signal{control.MachineHalt: 37, control.MachinePoweroff: 38, control.MachineReboot: 39, control.MachineKexec: 40}
-
 // initProgram is the line in the build information of what process 1 must be to
 // be sent an order: another init would carry it out too, and be another's. (The
 // package debug/buildinfo would be 0.4 MB of nsctl.)
@@ -110,7 +107,7 @@ func signalInit(action string) error {
 	if err != nil || !bytes.Contains(program, []byte(initProgram)) {
 		return fmt.Errorf("cannot %s: process 1 of this machine is not nsinit%s", action, because(err))
 	}
-	if err := syscall.Kill(1, endSignals[action]); err != nil {
+	if err := syscall.Kill(1, control.EndSignals()[action]); err != nil {
 		return fmt.Errorf("cannot %s: cannot signal process 1: %w", action, err)
 	}
 	return nil

@@ -122,36 +122,6 @@ type Progress struct {
 	Error  *Error      `json:"error,omitempty"`
 }
 
-// The ends of a machine, and what takes a scheduled one back.
-const (
-	MachinePoweroff = "poweroff"
-	MachineReboot   = "reboot"
-	MachineHalt     = "halt"
-	MachineKexec    = "kexec"
-	MachineCancel   = "cancel"
-)
-
-// Shutdown is an end of the machine at its time.
-type Shutdown struct {
-	// Action is "poweroff", "reboot", "halt" or "kexec".
-	Action string `json:"action"`
-	AtUsec int64  `json:"at_usec"`
-	// Message is for whoever asks.
-	Message string `json:"message,omitempty"`
-}
-
-// MachineRequest asks for an end of the machine: at once, or at AtUsec.
-type MachineRequest struct {
-	AtUsec  int64  `json:"at_usec,omitempty"`
-	Message string `json:"message,omitempty"`
-}
-
-// MachineReply is what was accepted, or with "cancel" what was taken back (absent:
-// nothing was scheduled).
-type MachineReply struct {
-	Shutdown *Shutdown `json:"shutdown,omitempty"`
-}
-
 // Job is something that was asked for and is not done.
 type Job struct {
 	Unit string `json:"unit"`
