@@ -79,7 +79,10 @@ func (a *app) endMachine(ctx context.Context, action string, f endFlags) error {
 	if f.force > 1 {
 		return signalInit(action)
 	}
-	_, err := a.api().Machine(ctx, action, control.MachineRequest{})
+	reply, err := a.api().Machine(ctx, action, control.MachineRequest{})
+	if err == nil && a.json {
+		return a.printJSON(reply)
+	}
 	var dial *net.OpError
 	if !errors.As(err, &dial) {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -122,18 +121,21 @@ func (s shutdown) run(ctx context.Context, a *app, args []string) error {
 		req.AtUsec = at.UnixMicro()
 	}
 	reply, err := a.api().Machine(ctx, s.action(), req)
-	if err != nil || at.IsZero() {
+	if err != nil {
 		return err
 	}
 	if a.json {
-		return a.printJSON(reply)
+		err = a.printJSON(reply)
+	}
+	if at.IsZero() {
+		return err
 	}
 	text := fmt.Sprintf("The system will %s at %s!", s.action(), clockText(req.AtUsec))
 	s.wall(message, text)
-	if !a.quiet {
+	if !a.quiet && !a.json {
 		fmt.Fprintf(a.out, "%s scheduled for %s, use 'shutdown -c' to cancel.\n", capital(s.action()), clockText(req.AtUsec))
 	}
-	return nil
+	return err
 }
 
 func (s shutdown) takeBack(ctx context.Context, a *app, message string) error {
@@ -142,16 +144,16 @@ func (s shutdown) takeBack(ctx context.Context, a *app, message string) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(reply)
+		err = a.printJSON(reply)
 	}
 	if reply.Shutdown == nil {
-		return nil // as shutdown(8): nothing is scheduled now either
+		return err // as shutdown(8): nothing is scheduled now either
 	}
 	s.wall(message, "The system shutdown has been cancelled.")
-	if !a.quiet {
+	if !a.quiet && !a.json {
 		fmt.Fprintf(a.out, "%s of %s taken back.\n", capital(reply.Shutdown.Action), clockText(reply.Shutdown.AtUsec))
 	}
-	return nil
+	return err
 }
 
 func showShutdown(ctx context.Context, a *app) error {
@@ -184,8 +186,6 @@ func (s shutdown) wall(message, text string) {
 	wall(text)
 }
 
-var hourMinute = regexp.MustCompile(`^([0-9]{1,2}):([0-9]{2})$`)
-
 // shutdownTime reads "now", "+m" and "hh:mm", which is the next time that clocks
 // show it. The zero time is at once.
 func shutdownTime(text string, now time.Time) (time.Time, error) {
@@ -198,16 +198,12 @@ func shutdownTime(text string, now time.Time) (time.Time, error) {
 		}
 		return now.Add(time.Duration(minutes) * time.Minute), nil
 	}
-	if m := hourMinute.FindStringSubmatch(text); m != nil {
-		hour, _ := strconv.Atoi(m[1])
-		minute, _ := strconv.Atoi(m[2])
-		if hour < 24 && minute < 60 {
-			at := time.Date(now.Year(), now.Month(), now.Day(), hour, minute, 0, 0, now.Location())
-			if !at.After(now) {
-				at = time.Date(now.Year(), now.Month(), now.Day()+1, hour, minute, 0, 0, now.Location())
-			}
-			return at, nil
+	if clock, err := time.Parse("15:04", text); err == nil {
+		at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location())
+		if !at.After(now) {
+			at = time.Date(now.Year(), now.Month(), now.Day()+1, clock.Hour(), clock.Minute(), 0, 0, now.Location())
 		}
+		return at, nil
 	}
 	return time.Time{}, fmt.Errorf(`cannot shut down at %q: a time is "now", "+5" (minutes) or "23:30"`, text)
 }

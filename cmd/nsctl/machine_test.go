@@ -70,3 +70,13 @@ func TestForceKnowsItsInit(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }
+
+// With --json the end of the machine is told too, at once as later.
+func TestEndsInJSON(t *testing.T) {
+	for _, args := range []string{"poweroff --json", "shutdown --json now", "shutdown --json --no-wall +5"} {
+		c := newCtl(t, control.RoleAdmin)
+		if code, out, err := c.run(strings.Fields(args)...); code != 0 || !strings.Contains(out, `"shutdown":{"action":"poweroff"`) {
+			t.Errorf("%s: exit %d: %s%s", args, code, out, err)
+		}
+	}
+}
