@@ -140,8 +140,12 @@ func (im *image) skeleton() error {
 	return errors.Join(errs...)
 }
 
-// own puts nsinit and nsctl where the kernel and people look for them.
+// own puts nsinit and nsctl where the kernel and people look for them. An image
+// of another init goes without.
 func (im *image) own() error {
+	if im.nsinit == "" {
+		return nil
+	}
 	t := im.tree
 	errs := []error{t.file("/usr/sbin/nsinit", im.nsinit, 0o755), t.file("/usr/bin/nsctl", im.nsctl, 0o755),
 		t.link("/usr/sbin/init", "nsinit"), t.link("/init", "usr/sbin/nsinit")}

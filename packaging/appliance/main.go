@@ -30,7 +30,7 @@ func main() {
 	flag.StringVar(&o.out, "o", "bin/appliance", "`directory` that the image is written to")
 	flag.StringVar(&o.root, "root", "/", "`directory` of the system that programs and packages are copied from")
 	flag.StringVar(&o.kernel, "kernel", "", "`directory` of an unpacked kernel package (kernel.sh makes one); none: no kernel and no modules")
-	flag.StringVar(&o.nsinit, "nsinit", "bin/nsinit", "`file` that becomes /usr/sbin/nsinit")
+	flag.StringVar(&o.nsinit, "nsinit", "bin/nsinit", "`file` that becomes /usr/sbin/nsinit; empty: an image without nsinit and nsctl, whose list brings an /init")
 	flag.StringVar(&o.nsctl, "nsctl", "bin/nsctl", "`file` that becomes /usr/bin/nsctl")
 	flag.StringVar(&o.compress, "compress", "zstd", "how the initramfs is compressed: zstd, gzip or none")
 	flag.BoolVar(&o.squashfs, "squashfs", true, "make root.squashfs too")
