@@ -60,10 +60,11 @@ vm: appliance ## boot that image in QEMU, its console on this terminal (APPEND="
 	packaging/deps.sh qemu-system-x86
 	packaging/appliance/vm.sh $(APPLIANCE)
 
-bench: build ## compare with bubblewrap, crun, runc, s6, runit and tini on this machine (BENCHFLAGS=-help)
-	packaging/deps.sh gcc libc6-dev util-linux bubblewrap crun runc s6 runit tini
+bench: build ## compare with bubblewrap, crun, runc, s6, runit and tini on this machine, and boot inits in QEMU (BENCHFLAGS=-help)
+	packaging/deps.sh gcc libc6-dev util-linux bubblewrap crun runc s6 runit tini qemu-system-x86 zstd
+	GO='$(GO)' packaging/bench/boots/images.sh bin/boots
 	$(GOBUILD) -o bin/nsbench ./cmd/nsbench
-	bin/nsbench -nsinit bin/nsinit -nsctl bin/nsctl $(BENCHFLAGS)
+	bin/nsbench -nsinit bin/nsinit -nsctl bin/nsctl -accel "$$(packaging/appliance/accel.sh bin/boots/nsinit/vmlinuz)" $(BENCHFLAGS)
 
 man: ## convert the manual pages into bin/man
 	GO='$(GO)' packaging/man.sh bin/man

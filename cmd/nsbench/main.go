@@ -1,7 +1,8 @@
 // Command nsbench compares nsinit with its peers in one run on one machine:
 // time from a request to a service's first instruction, time until hundreds of
 // services run, memory and tasks of supervision per service, time from a kill to
-// the restart, latency of nsctl status, and CPU used while nothing happens.
+// the restart, latency of nsctl status, CPU used while nothing happens, and, in
+// virtual machines, time from the kernel's handoff until twenty services run.
 //
 // It prints the table, and writes it as Markdown and as an SVG plot. All numbers
 // are medians. What it starts lives in a mount namespace and a directory of its
@@ -21,15 +22,18 @@ import (
 
 // options are the command line.
 type options struct {
-	runs     int           // starts of each contender
-	rounds   int           // times that each supervisor brings up all services
-	services int           // services of a crowd
-	idle     time.Duration // how long CPU use is watched
-	nsinit   string        // the product's binaries; not measured where missing
-	nsctl    string
-	markdown string
-	svg      string
-	only     string // one part's name, or "" for all
+	runs       int           // starts of each contender
+	rounds     int           // times that each supervisor brings up all services
+	services   int           // services of a crowd
+	idle       time.Duration // how long CPU use is watched
+	nsinit     string        // the product's binaries; not measured where missing
+	nsctl      string
+	markdown   string
+	svg        string
+	images     string // directory of the images to boot
+	accel      string // how QEMU runs them
+	bootRounds int    // times that each is booted
+	only       string // one part's name, or "" for all
 }
 
 func parseOptions() options {
@@ -42,7 +46,10 @@ func parseOptions() options {
 	flag.StringVar(&o.nsctl, "nsctl", "bin/nsctl", "nsctl's binary")
 	flag.StringVar(&o.markdown, "out", "packaging/bench/RESULTS.md", "Markdown `file` to write")
 	flag.StringVar(&o.svg, "svg", "packaging/bench/results.svg", "SVG `file` to write")
-	flag.StringVar(&o.only, "only", "", "measure one part: starts, crowds or restarts")
+	flag.StringVar(&o.images, "images", "bin/boots", "`directory` of the images to boot, made by packaging/bench/boots/images.sh")
+	flag.StringVar(&o.accel, "accel", "tcg", "QEMU's accelerator for them: kvm or tcg")
+	flag.IntVar(&o.bootRounds, "boots", 5, "times that each image is booted")
+	flag.StringVar(&o.only, "only", "", "measure one part: starts, crowds, restarts or boots")
 	flag.Parse()
 	return o
 }
@@ -83,6 +90,7 @@ func run(ctx context.Context, o options) (err error) {
 		{"starts", measureStarts},
 		{"crowds", measureCrowds},
 		{"restarts", measureRestarts},
+		{"boots", measureBoots},
 	} {
 		if o.only != "" && o.only != part.name {
 			continue

@@ -19,6 +19,7 @@ type report struct {
 	starts       []startSet
 	crowdResults map[string]*crowdResult
 	restarts     map[string][]float64
+	boots        []*bootSet
 	absent       map[string]string // why a contender has no row
 	loads        []string          // the machine's load, before and after
 	measured     int               // starts, of all contenders

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // tables are all parts that have samples.
 func (r *report) tables() []table {
@@ -8,7 +11,7 @@ func (r *report) tables() []table {
 	for _, s := range r.starts {
 		all = append(all, r.startTable(s))
 	}
-	all = append(all, r.bringUpTable(), r.memoryTable(), r.restartTable(), r.idleTable(), r.statusTable())
+	all = append(all, r.bringUpTable(), r.memoryTable(), r.restartTable(), r.idleTable(), r.statusTable(), r.bootTable())
 	var filled []table
 	for _, t := range all {
 		if len(t.rows) > 0 {
@@ -112,3 +115,30 @@ func (r *report) statusTable() table {
 	}
 	return t
 }
+
+// emulated explains what times of an emulated processor are worth.
+const emulated = " The processor was emulated in software (QEMU, TCG): code runs ten to fifty times slower, what runs for the first time slower still, because it is translated first. Compare the inits with each other; the times are no machine's."
+
+func (r *report) bootTable() table {
+	t := table{title: fmt.Sprintf("Boot, from the kernel's handoff until %d services run", bootServices), unit: "ms",
+		head: []string{"init", "first service ms", "all services ms", "least", "most", fmt.Sprintf("%d more launches ms", bootServices), "image KiB", "memory used KiB", "of it supervision KiB"},
+		note: fmt.Sprintf("A virtual machine with 2 processors and 512 MiB, the same kernel and builder for all; %d boots each, taking turns in random order. From the kernel's exec of init to the first instruction of a static program. The image is the initramfs, compressed (zstd), with busybox in each. Memory is MemTotal - MemAvailable at idle, the unpacked initramfs in it; supervision is private memory and page tables of all processes but the services and the one that reports.", r.bootRounds)}
+	if r.accel != "kvm" {
+		t.note += emulated
+	}
+	for _, s := range r.boots {
+		all := s.of(func(b boot) float64 { return b.last })
+		if len(all) == 0 {
+			continue
+		}
+		first := median(s.of(func(b boot) float64 { return b.first }))
+		used := median(s.of(func(b boot) float64 { return float64(b.usedKiB) }))
+		supervision := median(s.of(func(b boot) float64 { return float64(b.supervision) }))
+		t.rows = append(t.rows, []string{s.name, wholeMillis(first), wholeMillis(s.total()), wholeMillis(slices.Min(all)), wholeMillis(slices.Max(all)), wholeMillis(s.launches()),
+			fmt.Sprint(s.imageKiB), fmt.Sprintf("%.0f", used), fmt.Sprintf("%.0f", supervision)})
+		t.bars = append(t.bars, bar{s.name, s.total() / 1e6})
+	}
+	return t
+}
+
+func wholeMillis(ns float64) string { return fmt.Sprintf("%.0f", ns/1e6) }
