@@ -30,7 +30,7 @@ var bootInits = []struct{ dir, name string }{
 const bootServices = 20
 
 // bootPatience is how long a machine may take to boot and to report.
-const bootPatience = 4 * time.Minute
+const bootPatience = 2 * time.Minute
 
 // boot is what one boot has shown. Times are ns.
 type boot struct {

@@ -143,15 +143,16 @@ s6() {
 	peer s6
 }
 
+# Lines of inittab that run the same command are one.
 busybox() {
 	mkdir -p "$work/busybox"
 	{
 		echo "::sysinit:/usr/lib/boots/mounts"
-		for n in $numbers; do echo "::respawn:$hold"; done
+		for n in $numbers; do echo "::respawn:/usr/lib/boots/s$n"; done
 		echo "::respawn:/usr/lib/boots/report"
 	} >"$work/busybox/inittab"
 	script "$work/busybox/more" <<-END
-		for n in $numbers; do echo "::respawn:/usr/lib/boots/more\$n"; done >>/etc/inittab
+		for n in $numbers; do echo "::respawn:/usr/lib/boots/m\$n"; done >>/etc/inittab
 		kill -HUP 1
 	END
 	cat >"$work/busybox/list" <<-END
@@ -160,7 +161,7 @@ busybox() {
 		file /etc/inittab inittab
 		file /usr/lib/boots/more more 0755
 	END
-	for n in $numbers; do echo "link /usr/lib/boots/more$n hold"; done >>"$work/busybox/list"
+	for n in $numbers; do printf 'link /usr/lib/boots/%s hold\n' "s$n" "m$n"; done >>"$work/busybox/list"
 	peer busybox
 }
 
