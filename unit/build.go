@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // builder makes one Unit of what its files say.
@@ -39,7 +40,7 @@ func (b *builder) build() (*Unit, List) {
 	b.decodeFirst("service.user", "service.group", "isolation.profile")
 	b.userContext()
 	for _, k := range keyTable().all {
-		if k.Supported {
+		if k.Supported && (b.service || k.ofTargets() || b.says.written(k.ID())) {
 			b.decode(k)
 		}
 	}
@@ -74,12 +75,15 @@ func (b *builder) decode(k *Key) {
 	set := b.says[k.ID()]
 	if set != nil {
 		b.origins(k, set)
-	} else {
-		set = b.fallback(k)
-	}
-	if set == nil {
+	} else if set = b.defaults[k.ID()]; set == nil {
+		b.preset(k)
 		return
 	}
+	b.read(k, set)
+}
+
+// read sets the field of one key from a setting.
+func (b *builder) read(k *Key, set *setting) {
 	dst := b.field(k)
 	if dst.IsValid() && !strings.Contains("Conditions Asserts", k.fieldName()) {
 		dst.SetZero()
@@ -117,18 +121,49 @@ func (b *builder) origins(k *Key, set *setting) {
 	}
 }
 
-func (b *builder) fallback(k *Key) *setting {
-	if set := b.defaults[k.ID()]; set != nil {
-		return set
+// presetOf names a value that is the same in every unit.
+type presetOf struct {
+	profile string
+	key     *Key
+}
+
+// presetFields are fields as presets set them, by presetOf: most keys are written
+// in no unit, and reading the same text again for each made most of a boot.
+var presetFields sync.Map
+
+// preset sets the field of a key that nobody writes from the profile or from
+// the format's default.
+func (b *builder) preset(k *Key) {
+	at := presetOf{b.unit.Isolation.Profile, k}
+	if v, ok := presetFields.Load(at); ok {
+		if v := v.(reflect.Value); v.IsValid() {
+			b.field(k).Set(v)
+		}
+		return
 	}
-	v := profilePreset(b.unit.Isolation.Profile, k)
+	v := profilePreset(at.profile, k)
 	if v == nil {
 		v = presets()[k.ID()]
 	}
 	if v == nil {
-		return nil
+		presetFields.Store(at, reflect.Value{})
+		return
 	}
-	return &setting{key: k, items: []item{{v: v}}, resets: true}
+	b.read(k, &setting{key: k, items: []item{{v: v}}, resets: true})
+	if dst := b.field(k); sameInEvery(dst, v) {
+		presetFields.Store(at, reflect.ValueOf(dst.Interface()))
+	}
+}
+
+// sameInEvery says whether units may have the same value: it shares no memory,
+// and no specifier makes another of it in each.
+func sameInEvery(dst reflect.Value, v any) bool {
+	text, _ := v.(string)
+	switch dst.Kind() {
+	case reflect.Bool, reflect.String, reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint32, reflect.Uint64:
+		return !strings.Contains(text, "%")
+	}
+	return false
 }
 
 // base is what "+" and "~" entries of a key change.
@@ -145,18 +180,10 @@ func (b *builder) base(k *Key) any {
 // field is the field of the Unit that a key sets; invalid for timeout_sec,
 // which sets two.
 func (b *builder) field(k *Key) reflect.Value {
-	u := reflect.ValueOf(b.unit).Elem()
-	if k.fieldName() == "-" {
+	if k.index == nil {
 		return reflect.Value{}
 	}
-	if k.Table == "unit" {
-		return u.FieldByName(k.fieldName())
-	}
-	table := u.FieldByName(k.tableField)
-	if k.ID() == "network.mode" {
-		return table // the mode has a unit or a path with it
-	}
-	return table.FieldByName(k.fieldName())
+	return reflect.ValueOf(b.unit).Elem().FieldByIndex(k.index)
 }
 
 // decodeWhole reads a list whose elements only have a meaning together.

@@ -75,10 +75,13 @@ func unique(names []string) []string {
 	return out
 }
 
+// ofTargets says whether a target has the key's table.
+func (k *Key) ofTargets() bool { return k.Table == "unit" || k.Table == "install" }
+
 // checkTarget refuses tables that only a service has.
 func (b *builder) checkTarget() {
 	for _, k := range keyTable().all {
-		if k.Table != "unit" && k.Table != "install" && b.says.written(k.ID()) {
+		if !k.ofTargets() && b.says.written(k.ID()) {
 			b.failKey(k.ID(), "%s: a unit without [service] is a target, which has no [%s]", k.Name, k.Table)
 		}
 	}

@@ -1,6 +1,8 @@
 package unit
 
 import (
+	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -19,15 +21,21 @@ type Key struct {
 	Repeatable bool   // may be an array
 	Supported  bool   // in force; others are refused with "not supported yet"
 
-	kind       kind
-	preset     string // Default is TOML that the loader applies
-	field      string // of the table's struct; the CamelCase of Name unless it is another
-	tableField string // of Unit
-	section    string // of systemd, when not the table's
+	kind    kind
+	preset  string // Default is TOML that the loader applies
+	field   string // of the table's struct; the CamelCase of Name unless it is another
+	index   []int  // of the field in Unit (reflect.Value.FieldByIndex); nil: it has none of its own
+	id      string
+	section string // of systemd, when not the table's
 }
 
 // ID returns "service.exec_start".
-func (k *Key) ID() string { return k.Table + "." + k.Name }
+func (k *Key) ID() string {
+	if k.id != "" {
+		return k.id
+	}
+	return k.Table + "." + k.Name
+}
 
 // Keys returns every key of the format, by table and then by name within the
 // order of the manual. The result is the caller's.
@@ -84,10 +92,11 @@ var keyTable = sync.OnceValue(func() *table {
 })
 
 func (t *table) add(name string, k *Key) {
-	k.Table, k.tableField = name, camelCase(name)
+	k.Table, k.id = name, name+"."+k.Name
 	if k.field == "" {
 		k.field = camelCase(k.Name)
 	}
+	k.index = k.place()
 	k.Type, k.Repeatable = k.kind.label, k.kind.many
 	k.Example = k.Name + " = " + k.Example
 	t.all = append(t.all, k)
@@ -97,6 +106,30 @@ func (t *table) add(name string, k *Key) {
 	if k.Systemd != "" {
 		t.byName[k.Systemd] = append(t.byName[k.Systemd], k)
 	}
+}
+
+// place finds the field of Unit that the key sets: nil for timeout_sec, which
+// sets two, and for tables that Unit has no field for.
+func (k *Key) place() []int {
+	of, path := reflect.TypeFor[Unit](), []int(nil)
+	if k.field == "-" {
+		return nil
+	}
+	if k.Table != "unit" {
+		table, ok := of.FieldByName(camelCase(k.Table))
+		if !ok || table.Type.Kind() != reflect.Struct { // Unit.Path is no table
+			return nil
+		}
+		if k.id == "network.mode" { // the mode has a unit or a path with it
+			return table.Index
+		}
+		of, path = table.Type, table.Index
+	}
+	field, ok := of.FieldByName(k.field)
+	if !ok {
+		return nil
+	}
+	return slices.Concat(path, field.Index)
 }
 
 // names returns the names of a table's keys in force, sorted.
