@@ -369,8 +369,11 @@ func (m *Manager) mainEnded(g *generation, index int, status uint32) {
 // (pidfd_getfd(2), Linux 5.6) and gives its process ID here.
 func (g *generation) fetchMain(inside int32) int {
 	g.dropMain()
-	fd, err := unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDMain, 0)
-	if err != nil { // forbidden (yama), or the reaper is dying
+	fd, err := 0, error(unix.ESRCH)
+	if !g.gone {
+		fd, err = unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDMain, 0)
+	}
+	if err != nil { // the reaper is dead or dying, or it is forbidden (yama)
 		fd, pid := g.findInside(int(inside))
 		g.main, g.mainPID = fd, pid
 		return pid

@@ -239,6 +239,9 @@ func parentOf(pid int) int { return statusField(pid, "PPid:") }
 
 // findInside opens the payload's process that has this number inside.
 func (g *generation) findInside(inside int) (pidfd, pid int) {
+	if g.cgroup == nil {
+		return 0, 0
+	}
 	procs, err := g.cgroup.Procs()
 	if err != nil {
 		return 0, 0
