@@ -19,7 +19,7 @@ func (e *Engine) Adopt(found []Adopted, now Instant) []Effect {
 		i := e.graph.index[a.Snapshot.Unit]
 		e.units[i].restore(a)
 		e.closing = e.closing || a.Snapshot.JobWhy == StopShutdown && a.Snapshot.Job == VerbStop
-		e.touched[i] = true
+		e.touch(i)
 	}
 	for _, a := range found {
 		e.catchUp(e.graph.index[a.Snapshot.Unit], a.Observed)

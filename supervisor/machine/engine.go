@@ -24,6 +24,7 @@ type Engine struct {
 	queue   []int
 	queued  map[int]bool
 	touched map[int]bool
+	order   []int // of touched: as it happened
 	effects []Effect
 	done    []Effect
 }
@@ -90,7 +91,7 @@ func (e *Engine) install(set []Config, units []*record) {
 	slices.SortFunc(units, func(a, b *record) int { return cmp.Compare(a.cfg.Name, b.cfg.Name) })
 	e.graph, e.units = NewGraph(set), units
 	for i := range units {
-		e.touched[i] = true
+		e.touch(i)
 		e.look(i)
 	}
 }
@@ -187,7 +188,15 @@ func (u *record) snapshot(cycle string) Snapshot {
 func (e *Engine) begin(now Instant) {
 	e.now = now
 	e.queued, e.touched = map[int]bool{}, map[int]bool{}
-	e.queue, e.effects, e.done = nil, nil, nil
+	e.queue, e.order, e.effects, e.done = nil, nil, nil, nil
+}
+
+// touch has unit i's snapshot published when the call ends.
+func (e *Engine) touch(i int) {
+	if !e.touched[i] {
+		e.touched[i] = true
+		e.order = append(e.order, i)
+	}
 }
 
 // look has unit i examined before the call ends.
@@ -222,15 +231,11 @@ func (e *Engine) drain() {
 
 // publish stores every snapshot that changed, before the effects that it
 // explains: after a crash the next manager repeats an effect, it never finds
-// one that nobody noted.
+// one that nobody noted. A cause comes before what it led to: "Started web"
+// before "Reached target default".
 func (e *Engine) publish() []Effect {
-	list := make([]int, 0, len(e.touched))
-	for i := range e.touched {
-		list = append(list, i)
-	}
-	slices.Sort(list)
 	var out []Effect
-	for _, i := range list {
+	for _, i := range e.order {
 		u := e.units[i]
 		if s := u.snapshot(e.graph.cycles[i]); s != u.published {
 			u.published = s
@@ -251,7 +256,7 @@ func (e *Engine) apply(i int, ev Event) {
 	m, out := next(u.cfg, u.m, ev, e.now)
 	u.m = m
 	e.effects = append(e.effects, out...)
-	e.touched[i] = true
+	e.touch(i)
 	if m.State != before.State {
 		e.changed(i, before)
 	}

@@ -30,7 +30,7 @@ func (j *job) starts() bool { return j != nil && (j.verb == VerbStart || j.verb 
 // to the same end, and gives way if it does not.
 func (e *Engine) put(i int, verb Verb, why StopReason) *job {
 	u := e.units[i]
-	e.touched[i] = true
+	e.touch(i)
 	e.look(i)
 	j := &job{verb: verb, why: why, deadline: e.now.after(u.cfg.JobTimeout)}
 	old := u.job
@@ -67,7 +67,7 @@ func (e *Engine) endJob(i int, result JobResult, reason Reason) {
 		return
 	}
 	u.job = nil
-	e.touched[i] = true
+	e.touch(i)
 	for _, w := range j.ids {
 		e.answer(w.id, w.verb, u.cfg.Name, result, reason)
 	}
@@ -99,7 +99,7 @@ func (e *Engine) failDependents(from int, reason Reason) {
 				}
 				j := u.job
 				u.job = nil
-				e.touched[d] = true
+				e.touch(d)
 				for _, w := range j.ids {
 					e.answer(w.id, w.verb, u.cfg.Name, JobDependency, reason)
 				}
@@ -181,7 +181,7 @@ func (e *Engine) driveRestart(i int) {
 	switch {
 	case u.m.State.Down():
 		u.job.verb, u.job.running = VerbStart, false
-		e.touched[i] = true
+		e.touch(i)
 		e.lookAround(i)
 		e.look(i)
 	case !u.job.running && !e.stopBlocked(i):
@@ -198,7 +198,8 @@ func (e *Engine) driveStart(i int) {
 	case s.Up():
 		e.endJob(i, JobDoneOK, Reason{})
 	case j.running && s == AutoRestart && j.auto:
-		j.running, e.touched[i] = false, true
+		j.running = false
+		e.touch(i)
 	case j.running && (s.Down() || s == AutoRestart):
 		result, reason := verdict(u.m)
 		e.endJob(i, result, reason)
@@ -218,7 +219,8 @@ func (e *Engine) driveStart(i int) {
 		e.apply(i, startUnit{auto: s == AutoRestartQueued})
 	case s.Active() == "activating" && s != AutoRestart:
 		if !j.running {
-			j.running, e.touched[i] = true, true
+			j.running = true
+			e.touch(i)
 		}
 	}
 }

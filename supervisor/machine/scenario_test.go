@@ -544,3 +544,21 @@ func TestIsolateStopsTheRest(t *testing.T) {
 	w.until(t, "shell", Inactive)
 	w.is(t, "a", Running, Success)
 }
+
+// TestCauseBeforeEffect: what one event leads to is told in its order, not by
+// name: a target is reached after what it waited for was started.
+func TestCauseBeforeEffect(t *testing.T) {
+	w := newWorld(target("a", needs("z")), service("z"))
+	w.handle(Request{1, VerbStart, "a"})
+	w.do(t, "z:launched")
+	s, _ := w.e.State("z")
+	var told []string
+	for _, ef := range w.e.Handle(MainStarted{Ref: Ref{"z", s.Generation}, PID: 7}, w.now) {
+		if p, ok := ef.(Publish); ok && p.Snapshot.State.Up() {
+			told = append(told, p.Snapshot.Unit)
+		}
+	}
+	if !slices.Equal(told, []string{"z", "a"}) {
+		t.Errorf("up, in this order: %v, want z before a", told)
+	}
+}
