@@ -45,7 +45,8 @@ func (m *Manager) tell(before, after machine.Snapshot) {
 		return
 	}
 	u := m.titled(after.Unit)
-	line, ok := console.Turn(u, before, after, console.Known{Told: m.watched.told[after.Unit], Unmet: m.unmet(after.Unit)})
+	line, ok := console.Turn(u, before, after, console.Known{Told: m.watched.told[after.Unit], Unmet: m.unmet(after.Unit),
+		Why: outcome{snap: after, unit: m.defs[after.Unit]}.cause})
 	switch {
 	case after.State.Up():
 		delete(m.watched.told, after.Unit)

@@ -79,8 +79,9 @@ func (u Unit) title() string {
 
 // Known is what Turn has to know besides the unit's two states.
 type Known struct {
-	Told  bool // its trouble has been told of: one that is started again and again says so once
-	Unmet bool // something that it requires is not up
+	Told  bool          // its trouble has been told of: one that is started again and again says so once
+	Unmet bool          // something that it requires is not up
+	Why   func() string // in a sentence, what a unit that failed failed of; nil: not known
 }
 
 // Turn gives the line for a change of a unit, if there is one to say.
@@ -94,7 +95,7 @@ func Turn(u Unit, before, after machine.Snapshot, known Known) (Line, bool) {
 	case from == to:
 		return dropped(u, before, after, known)
 	case to == machine.Failed, (to == machine.AutoRestart || to == machine.AutoRestartQueued) && !known.Told:
-		return failed(u, before, after)
+		return failed(u, before, after, known)
 	case to == machine.Inactive && from.Up() && u.Target:
 		return say(OK, "Stopped target %s.")
 	case to == machine.Inactive && before.Want == machine.WantDown && from.Active() == "deactivating":
@@ -124,7 +125,7 @@ func begins(from, to machine.State) bool {
 }
 
 // failed is the end of a unit that did not start, or ended badly.
-func failed(u Unit, before, after machine.Snapshot) (Line, bool) {
+func failed(u Unit, before, after machine.Snapshot, known Known) (Line, bool) {
 	title := u.title()
 	started := after.ActiveSince >= after.StartedAt && after.ActiveSince != 0
 	switch {
@@ -136,12 +137,18 @@ func failed(u Unit, before, after machine.Snapshot) (Line, bool) {
 		return Line{OK, fmt.Sprintf("Stopped %s.", title)}, true
 	case after.Result == machine.TimedOut && !started:
 		return Line{Time, fmt.Sprintf("Timed out starting %s.", title)}, true
-	case after.Result == machine.AssertFailed:
-		return Line{Failed, fmt.Sprintf("Failed to start %s: %s.", title, after.Failed)}, true
 	case started:
-		return Line{Failed, fmt.Sprintf("%s has failed. See: nsctl status %s", title, u.Name)}, true
+		return Line{Failed, fmt.Sprintf("%s has failed%s. See: nsctl status %s", title, known.why(), u.Name)}, true
 	}
-	return Line{Failed, fmt.Sprintf("Failed to start %s. See: nsctl status %s", title, u.Name)}, true
+	return Line{Failed, fmt.Sprintf("Failed to start %s%s. See: nsctl status %s", title, known.why(), u.Name)}, true
+}
+
+// why is the reason, which a console without a login has nowhere else.
+func (k Known) why() string {
+	if k.Why == nil {
+		return ""
+	}
+	return ": " + k.Why()
 }
 
 // dropped is a start that was given up before it began, for want of what it needs.

@@ -31,6 +31,7 @@ func TestTurn(t *testing.T) {
 	once := Unit{Name: "once", Description: "once", Oneshot: true, Takes: true}
 	group := Unit{Name: "default", Target: true}
 	told := Known{Told: true}
+	why := Known{Why: func() string { return "exec_start exited 1" }}
 	for _, tt := range []struct {
 		name          string
 		unit          Unit
@@ -45,10 +46,8 @@ func TestTurn(t *testing.T) {
 		{"reloaded", web, at(machine.Reloading, started), at(machine.Running, started), Known{}, ""},
 		{"oneshot", once, at(machine.Start), at(machine.Exited, started), Known{}, "[  OK  ] Finished once."},
 		{"target", group, at(machine.Inactive), at(machine.Reached, started), Known{}, "[  OK  ] Reached target default."},
-		{"failed", web, at(machine.Releasing), at(machine.Failed, result(machine.ExitCodeFailure)), Known{}, "[FAILED] Failed to start web - Web server. See: nsctl status web"},
-		{"failed later", web, at(machine.Releasing), at(machine.Failed, started, result(machine.SignalFailure)), Known{}, "[FAILED] web - Web server has failed. See: nsctl status web"},
-		{"assert", web, at(machine.Checking), at(machine.Failed, result(machine.AssertFailed), func(s *machine.Snapshot) { s.Failed = "assert_path_exists = /x" }), Known{},
-			"[FAILED] Failed to start web - Web server: assert_path_exists = /x."},
+		{"failed", web, at(machine.Releasing), at(machine.Failed, result(machine.ExitCodeFailure)), why, "[FAILED] Failed to start web - Web server: exec_start exited 1. See: nsctl status web"},
+		{"failed later", web, at(machine.Releasing), at(machine.Failed, started, result(machine.SignalFailure)), why, "[FAILED] web - Web server has failed: exec_start exited 1. See: nsctl status web"},
 		{"timed out", web, at(machine.Releasing), at(machine.Failed, result(machine.TimedOut)), Known{}, "[ TIME ] Timed out starting web - Web server."},
 		{"will be tried again", web, at(machine.Releasing), at(machine.AutoRestart, result(machine.ExitCodeFailure)), Known{}, "[FAILED] Failed to start web - Web server. See: nsctl status web"},
 		{"again", web, at(machine.Releasing), at(machine.AutoRestart, result(machine.ExitCodeFailure)), told, ""},
