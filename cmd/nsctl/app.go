@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -33,9 +32,9 @@ type app struct {
 	full     bool
 
 	client *control.Client
-	pager  *exec.Cmd
-	pipe   io.Closer
-	fixed  *view // in tests
+	pager  *pager
+	paging *exec.Cmd // the pager's command, while it runs
+	fixed  *view     // in tests
 }
 
 // api gives the client, made at the first use.
@@ -108,53 +107,4 @@ func printPretty(w io.Writer, v any) error {
 	}
 	_, err = fmt.Fprintln(w, escapeJSON(string(data)))
 	return err
-}
-
-func (a *app) page() { a.pageFrom(false) }
-
-// pageFrom sends what follows through a pager, if there is a terminal and nobody
-// objects; atEnd shows the end of it first. A pager that cannot be started is
-// none.
-func (a *app) pageFrom(atEnd bool) {
-	if a.noPager || a.json || !a.onTerminal() || a.pager != nil {
-		return
-	}
-	words := strings.Fields(a.pagerCommand())
-	if len(words) == 0 || words[0] == "cat" {
-		return
-	}
-	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Stdout, cmd.Stderr = a.stdout, os.Stderr
-	less := "LESS=FRSXMK"
-	if atEnd {
-		less += " +G"
-	}
-	cmd.Env = append(os.Environ(), less, "LESSSECURE=1")
-	pipe, err := cmd.StdinPipe()
-	if err != nil || cmd.Start() != nil {
-		return
-	}
-	a.pager, a.pipe, a.out = cmd, pipe, pipe
-}
-
-func (a *app) pagerCommand() string {
-	for _, name := range []string{"NSCTL_PAGER", "PAGER"} {
-		if p := a.env(name); p != "" {
-			return p
-		}
-	}
-	if path, err := exec.LookPath("less"); err == nil {
-		return path
-	}
-	return ""
-}
-
-// closePager waits until the user has seen enough.
-func (a *app) closePager() {
-	if a.pager == nil {
-		return
-	}
-	a.pipe.Close()
-	a.pager.Wait()
-	a.pager, a.out = nil, a.stdout
 }
