@@ -2,7 +2,9 @@ package machine_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -46,11 +48,24 @@ func wantClean(t *testing.T, file string) {
 	}
 }
 
+// withShell adds the example's shell on the console, which as an interactive one
+// ignores SIGTERM.
+func withShell(t *testing.T, units map[string]string) map[string]string {
+	t.Helper()
+	shell, err := os.ReadFile("../appliance/example/units/shell@.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	units = maps.Clone(units)
+	units["shell@"], units["default"] = string(shell), "[unit]\nwants = [\"shell@ttyS0\"]\n"
+	return units
+}
+
 // TestEndings: every way to end a machine that runs services leaves its disk
 // clean, and says to QEMU what was meant. In between it boots again.
 func TestEndings(t *testing.T) {
 	file := ext4(t)
-	m := newMachine(t, image{units: withDisk})
+	m := newMachine(t, image{units: withShell(t, withDisk)})
 	for _, way := range []struct {
 		name, reason string
 		end          func() error
@@ -62,7 +77,7 @@ func TestEndings(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			m.on(t, power{disks: []string{file}})
 			m.ready(t)
-			m.until(t, "nsctl is-active disk writer redis one two >/dev/null")
+			m.until(t, "nsctl is-active disk writer redis one two shell@ttyS0 >/dev/null")
 			m.until(t, "test -e /srv/now")
 			m.off = true
 			way.end() // the machine may be gone before the answer comes
@@ -108,7 +123,7 @@ func TestPowerCut(t *testing.T) {
 	for range 3 {
 		m.on(t, power{disks: []string{file}})
 		m.ready(t)
-		m.until(t, "nsctl is-active disk writer redis one two >/dev/null")
+		m.until(t, "nsctl is-active disk writer redis one two shell@ttyS0 >/dev/null")
 		m.until(t, "test -e /srv/now")
 		time.Sleep(time.Duration(rand.IntN(1000)) * time.Millisecond) // the moment is the test
 		m.cut()
