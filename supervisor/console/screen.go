@@ -33,8 +33,16 @@ func Open(path string, quiet bool, term string) (*Screen, error) {
 	_, err := unix.IoctlGetTermios(s.fd, unix.TCGETS)
 	s.tty = err == nil
 	s.colour = s.tty && term != "dumb" && os.Getenv("NO_COLOR") == ""
+	if s.tty && term != "dumb" {
+		s.write(wrapLines)
+	}
 	return s, nil
 }
+
+// wrapLines has a terminal go on in the next line where one is full (DECAWM,
+// console_codes(4)). SeaBIOS switches that off on a serial line, and all that is
+// longer than the screen is cut.
+const wrapLines = "\x1b[?7h"
 
 func (s *Screen) reopen() error {
 	s.Close()

@@ -51,7 +51,7 @@ func TestTerminalHasColours(t *testing.T) {
 	s.Wait("A start job is running for web (6s / no limit)", 1)
 	s.Wait("A start job is running for web (7s / no limit)", 2)
 	s.Print(Line{OK, "Started web."})
-	want := "[\x1b[0;31m *    \x1b[0m] A start job is running for web (6s / no limit)" +
+	want := "\x1b[?7h[\x1b[0;31m *    \x1b[0m] A start job is running for web (6s / no limit)" +
 		"\r\x1b[K[\x1b[0;31m  *   \x1b[0m] A start job is running for web (7s / no limit)" +
 		"\r\x1b[K[\x1b[0;32m  OK  \x1b[0m] Started web.\r\n"
 	if got := shown(master); got != want {
