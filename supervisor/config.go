@@ -42,6 +42,8 @@ type Config struct {
 	// StopOnly is the manager that process 1 starts at the end where none runs: it
 	// takes over what is there, starts nothing, stops all of it, and ends.
 	StopOnly bool
+	// KernelTook is how long the kernel ran before process 1 did, 0 if unknown.
+	KernelTook time.Duration
 	// Watchdog is the limit of the hardware watchdog, instead of nsinit.toml's;
 	// 0 is that.
 	Watchdog time.Duration

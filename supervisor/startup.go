@@ -1,11 +1,7 @@
 package supervisor
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"strconv"
-	"time"
 
 	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/machine"
@@ -32,8 +28,8 @@ func (b backend) Startup(ctx context.Context) (st control.Startup, err error) {
 		c := clockNow()
 		st.Target = m.set.Canonical(m.cfg.Target)
 		st.OriginUsec = m.state.BootUsec
-		if began, ok := processStart(1); ok && m.ownsMachine() {
-			st.OriginUsec, st.KernelNsec = c.usec(began), int64(began)
+		if took := m.cfg.KernelTook; took > 0 {
+			st.OriginUsec, st.KernelNsec = c.usec(machine.Instant(took)), int64(took)
 		}
 		for _, name := range m.engine.Names() {
 			s, _ := m.engine.State(name)
@@ -62,23 +58,4 @@ func (m *Manager) startOf(s machine.Snapshot, c clock) control.StartupUnit {
 	}
 	u.After = m.engine.Graph().Related(s.Unit, machine.After)
 	return u
-}
-
-// ticks is USER_HZ, the unit of times in /proc/PID/stat, the same on every
-// architecture that nsinit supports (sysconf(3), _SC_CLK_TCK).
-const ticks = 100
-
-// processStart is when a process began, to a hundredth of a second
-// (proc_pid_stat(5), field 22).
-func processStart(pid int) (machine.Instant, bool) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, false
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return 0, false
-	}
-	began, err := strconv.ParseInt(string(fields[19]), 10, 64)
-	return machine.Instant(began * int64(time.Second) / ticks), err == nil
 }

@@ -69,6 +69,7 @@ func parse(args []string) (supervisor.Config, error) {
 	console := f.String("console", "", "`file` that shows what happens between boot and the target, and at the end (a machine's: /dev/console; none)")
 	watchdog := f.Uint("watchdog", 0, "`seconds` after which the hardware watchdog resets the machine when the manager hangs, instead of nsinit.toml's watchdog_sec")
 	stopOnly := f.Bool("stop", false, "stop in order what an earlier manager left, and end: process 1 starts this where no manager runs at the end")
+	took := f.Duration("kernel-took", 0, "how long the machine's kernel took before process 1 ran, for nsctl analyze")
 	f.Bool("manager", false, "be the manager even as process 1")
 	more := f.Bool("debug", false, "log more")
 	showVersion := f.Bool("version", false, "print the version and exit")
@@ -95,6 +96,7 @@ func parse(args []string) (supervisor.Config, error) {
 		}
 	}
 	cfg.Watchdog = time.Duration(*watchdog) * time.Second
+	cfg.KernelTook = *took
 	cfg.OwnMachine, cfg.Boot = *initOf != "", *initOf == "machine"
 	cfg.StopOnly = *stopOnly
 	switch *initOf {

@@ -1,11 +1,13 @@
 package machine_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -144,4 +146,30 @@ func TestSquashfsRoot(t *testing.T) {
 	}
 	m.until(t, "nsctl is-active one >/dev/null")
 	m.until(t, "nsctl is-active redis >/dev/null")
+	wantKernelTime(t, m)
+}
+
+// wantKernelTime: the kernel's share of a boot ends where it runs the first
+// program of the initramfs, not where it makes the process for that, nor where
+// the init of the root follows.
+func wantKernelTime(t *testing.T, m *machine) {
+	t.Helper()
+	stamp := func(line string) float64 {
+		text := m.sh(t, "dmesg | sed -n 's/^\\[ *\\([0-9.]*\\)\\] "+line+".*/\\1/p' | tail -n 1")
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatalf("the kernel's log has no line %q: %v", line, err)
+		}
+		return seconds
+	}
+	var times struct {
+		Kernel float64 `json:"kernel_nsec"`
+	}
+	if err := json.Unmarshal([]byte(m.until(t, "nsctl analyze --json")), &times); err != nil {
+		t.Fatal(err)
+	}
+	first, second := stamp("Run .init as init process"), stamp("nsinit: nsinit .* is process 1")
+	if took := times.Kernel / 1e9; took < first/2 || took > second {
+		t.Errorf("the kernel took %v s, want what its log says: between %v and %v", took, first, second)
+	}
 }

@@ -109,7 +109,7 @@ func (p *pid1) managerArgs() []string {
 	if p.container {
 		return append([]string{"--init-of=container"}, p.opt.Args...)
 	}
-	args := []string{"--init-of=machine"}
+	args := []string{"--init-of=machine", "--kernel-took=" + p.began.String()}
 	for _, a := range p.opt.Args {
 		if strings.HasPrefix(a, "--") { // the others are words that the kernel did not know ("single")
 			args = append(args, a)

@@ -34,6 +34,7 @@ type pid1 struct {
 	say       reporter
 	cmd       cmdline
 	container bool
+	began     time.Duration // of the kernel's time, when the first process 1 of this boot ran
 	signals   <-chan os.Signal
 	timer     *time.Timer
 
@@ -45,7 +46,7 @@ type pid1 struct {
 
 // Main is process 1. It returns in a container only, with the exit code.
 func Main(opt Options) int {
-	p := &pid1{opt: opt, signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: 2}, manager: newManager()}
+	p := &pid1{opt: opt, began: began(), signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: 2}, manager: newManager()}
 	boundMemory()
 	makeThreads(idleThreads)
 	p.boot()
@@ -59,6 +60,22 @@ func Main(opt Options) int {
 	}
 	p.survive(p.stop)
 	return p.finish()
+}
+
+// beganVariable tells the next process 1, which an initramfs executes, when this
+// one began.
+const beganVariable = "NSINIT_BEGAN"
+
+// began is the time since the kernel's start (clock_gettime(2), CLOCK_BOOTTIME).
+// What /proc/1/stat has for it is when the kernel made process 1 for its own use,
+// before it looked for hardware.
+func began() time.Duration {
+	if earlier, err := time.ParseDuration(os.Getenv(beganVariable)); err == nil {
+		return earlier
+	}
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail: Linux 2.6.39
+	return time.Duration(ts.Nano())
 }
 
 // boot prepares the machine, each step in its own line of failure: whatever is

@@ -80,6 +80,7 @@ func (p *pid1) tryRoot() error {
 		return err
 	}
 	// The kernel's words for process 1, and its environment, go on to the next.
+	os.Setenv(beganVariable, p.began.String())
 	err = syscall.Exec(init, append([]string{init}, os.Args[1:]...), os.Environ())
 	return fmt.Errorf("cannot execute %s: %w", init, err)
 }
