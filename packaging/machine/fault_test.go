@@ -54,7 +54,8 @@ func TestFaults(t *testing.T) {
 	})
 	for _, boot := range []struct{ name, words, says string }{
 		{"no such unit to aim at", "nsinit.unit=nowhere", "nowhere"},
-		{"no such root", "root=/dev/nowhere", "cannot switch to root=/dev/nowhere"},
+		{"no such root", "root=/dev/nowhere rootwait=1", "rescue: no shell, because root has no password"},
+		{"a shell without one", "root=/dev/nowhere rootwait=1 nsinit.rescue=shell", "nsinit rescue # "},
 	} {
 		steps(boot.name, func(t *testing.T) {
 			from := len(m.serial())

@@ -13,6 +13,7 @@ type cmdline struct {
 	unit         string        // nsinit.unit: what the first start aims at
 	watchdog     time.Duration // nsinit.watchdog: for the manager
 	rescueFirst  bool          // nsinit.rescue: a shell before anything else
+	rescueShell  bool          // nsinit.rescue=shell: that, also where root has no password
 	onFailure    ending        // nsinit.rescue=ACTION where the manager cannot be kept; stay is a shell
 	stopTimeout  time.Duration
 
@@ -106,7 +107,8 @@ func (c *cmdline) setRescue(value string, has bool) bool {
 			return true
 		}
 	}
-	return value == "shell"
+	c.rescueShell = value == "shell"
+	return c.rescueShell
 }
 
 // seconds reads a whole number of seconds above 0, else gives the default.

@@ -216,6 +216,22 @@ func (d *deaths) next(ready bool, lived time.Duration) (wait time.Duration, hope
 // rescueShells are tried in order; sulogin asks for root's password.
 var rescueShells = [][]string{{"/sbin/sulogin"}, {"/bin/sh"}, {"/bin/busybox", "sh"}, {"/sbin/busybox", "sh"}}
 
+// shadowFile has the accounts' passwords (shadow(5)).
+const shadowFile = "/etc/shadow"
+
+// rootLocked tells whether there is no password that root could log in with:
+// sulogin asks for one all the same (busybox), or for nothing (util-linux).
+// Without the file nothing is locked.
+func rootLocked(path string) bool {
+	b, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(b)) {
+		if password, found := strings.CutPrefix(line, "root:"); found {
+			return strings.HasPrefix(password, "!") || strings.HasPrefix(password, "*")
+		}
+	}
+	return false
+}
+
 // rescue gives whoever has the console a shell there; next says what follows it.
 // The manager is tried again every minute too, so that a machine nobody sits at
 // gets another chance.
@@ -224,8 +240,11 @@ func (p *pid1) rescue(next string) {
 		return
 	}
 	shells := rescueShells
-	if p.cmd.rescueFirst { // whoever has the kernel's command line could have named a shell as init
+	if p.cmd.rescueFirst || p.cmd.rescueShell && rootLocked(shadowFile) { // whoever has the kernel's command line could have named a shell as init
 		shells = shells[1:]
+	} else if rootLocked(shadowFile) {
+		p.say.warn("rescue: no shell, because root has no password; nsinit.rescue=shell on the kernel's command line opens one without")
+		return
 	}
 	console, err := unix.Open("/dev/console", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -44,7 +44,7 @@ func TestCmdline(t *testing.T) {
 		{"nsinit.unit=web nsinit.debug nsinit.watchdog=30", func(c *cmdline) { c.unit, c.debug, c.watchdog = "web", true, 30*time.Second }, nil},
 		{"nsinit.rescue", func(c *cmdline) { c.rescueFirst = true }, nil},
 		{"nsinit.rescue=reboot nsinit.stop_timeout=7", func(c *cmdline) { c.onFailure, c.stopTimeout = reboot, 7*time.Second }, nil},
-		{"nsinit.rescue=shell", func(*cmdline) {}, nil},
+		{"nsinit.rescue=shell", func(c *cmdline) { c.rescueShell = true }, nil},
 		{"nsinit.rescue=dance nsinit.stop_timeout=0 nsinit.unit= nsinit.no rootwait=x nsinit.watchdog=1min", func(*cmdline) {},
 			[]string{"nsinit.rescue=dance", "nsinit.stop_timeout=0", "nsinit.unit=", "nsinit.no", "rootwait=x", "nsinit.watchdog=1min"}},
 		{`root="LABEL=my root" rootfstype=squashfs,ext4 rootflags=noatime,a=b rw init=/bin/x`, func(c *cmdline) {
@@ -289,4 +289,22 @@ func pipe(t *testing.T) (read, write int) {
 	}
 	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
 	return fds[0], fds[1]
+}
+
+func TestRootLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shadow")
+	if rootLocked(path) {
+		t.Error("without the file nothing is locked")
+	}
+	for line, want := range map[string]bool{
+		"root:!*:::::::": true, "root:*:19000::::::": true, "root:!$6$x$y:::::::": true,
+		"root:$6$x$y:::::::": false, "root::::::::": false, "other:!:::::::": false, "bin:!:::::::\nroot:!:::::::": true,
+	} {
+		if err := os.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := rootLocked(path); got != want {
+			t.Errorf("%q: locked is %v, want %v", line, got, want)
+		}
+	}
 }
