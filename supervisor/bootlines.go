@@ -108,6 +108,15 @@ func (m *Manager) tellBadUnits(problems []machine.Problem) {
 	}
 }
 
+// tellNoTarget says that there is no such unit as the boot aims at: nothing else
+// would, and nothing comes up.
+func (m *Manager) tellNoTarget(d machine.JobDone) {
+	if _, known := m.engine.State(m.set.Canonical(m.cfg.Target)); known || !m.watching() {
+		return
+	}
+	m.watched.screen.Print(console.Line{Tag: console.Failed, Text: "Cannot start " + m.cfg.Target + ", at which this boot aims: " + d.Reason.Text})
+}
+
 // badText is the first error of a file; nsctl verify has the others.
 func badText(list unit.List) string {
 	text, _, _ := strings.Cut(list[0].Error(), "\n")

@@ -270,6 +270,7 @@ func (m *Manager) begin() {
 	if first {
 		defer m.storeInstance() // one that dies before it has asked for the target was none
 		m.request(machine.VerbStart, m.cfg.Target, func(d machine.JobDone) {
+			m.tellNoTarget(d)
 			m.booted()
 			if d.Result != machine.JobDoneOK {
 				m.log.Warn().Str("unit", m.cfg.Target).Str("result", string(d.Result)).Msg(d.Reason.Text)

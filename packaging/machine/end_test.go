@@ -147,6 +147,9 @@ func TestSquashfsRoot(t *testing.T) {
 	m.until(t, "nsctl is-active one >/dev/null")
 	m.until(t, "nsctl is-active redis >/dev/null")
 	wantKernelTime(t, m)
+	if said := m.sh(t, "dmesg | grep \"Can't find\" || true"); said != "" {
+		t.Errorf("noise about types that the root is not: %s", said)
+	}
 }
 
 // wantKernelTime: the kernel's share of a boot ends where it runs the first

@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 		m.ctrlAltDel(t)
 	})
 	for _, boot := range []struct{ name, words, says string }{
-		{"no such unit to aim at", "nsinit.unit=nowhere", "nowhere"},
+		{"no such unit to aim at", "nsinit.unit=nowhere", "] Cannot start nowhere, at which this boot aims: "},
 		{"no such root", "root=/dev/nowhere rootwait=1", "rescue: no shell, because root has no password"},
 		{"a shell without one", "root=/dev/nowhere rootwait=1 nsinit.rescue=shell", "nsinit rescue # "},
 	} {

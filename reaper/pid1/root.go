@@ -180,8 +180,12 @@ func (p *pid1) mountRoot(device string) error {
 	if !p.cmd.rootWrite {
 		flags |= unix.MS_RDONLY
 	}
+	types := p.types()
+	if len(types) > 1 {
+		flags |= unix.MS_SILENT // that it is none of the others is no news
+	}
 	var errs []string
-	for _, fstype := range p.types() {
+	for _, fstype := range types {
 		err := unix.Mount(device, newRoot, fstype, flags, data)
 		if err == unix.EACCES || err == unix.EROFS { // the disk or the file system is for reading only
 			err = unix.Mount(device, newRoot, fstype, flags|unix.MS_RDONLY, data)
