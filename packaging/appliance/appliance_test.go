@@ -288,6 +288,24 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+func TestPasswords(t *testing.T) {
+	a, tr := newAccounts(source(t.TempDir())), newTree()
+	if err := a.user("web", -1, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][2]string{{"web", "secret"}, {"web", "!"}, {"web", "$6$a:b$c"}, {"nobody2", "$6$salt$hash"}, {"0", "$6$salt$hash"}} {
+		if err := a.password(bad[0], bad[1]); err == nil || strings.Contains(err.Error(), bad[1]) {
+			t.Errorf("password %s %s: %v", bad[0], bad[1], err)
+		}
+	}
+	if err := errors.Join(a.password("web", "$6$salt$hash"), a.write(tr)); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(tr.get("/etc/shadow").data); !strings.Contains(got, "\nweb:$6$salt$hash:::::::\n") || !strings.Contains(got, "root:!*:") {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestMergedUsr: a source without the merged /usr becomes an image with it, and
 // links that lead out of the source do not.
 func TestMergedUsr(t *testing.T) {

@@ -68,6 +68,13 @@ func (im *image) names() error {
 			return fmt.Errorf("unit %s: %w", u.Name, err)
 		}
 	}
+	for _, e := range im.list {
+		if e.word == "password" {
+			if err := im.accounts.password(e.args[0], e.args[1]); err != nil {
+				return fmt.Errorf("%s: %s: %w", e.place, e.word, err)
+			}
+		}
+	}
 	return nil
 }
 

@@ -54,6 +54,7 @@ var words = map[string]struct {
 	"link":         {2, 2, "PATH TARGET"},
 	"user":         {1, 4, "NAME [UID [HOME [SHELL]]]"},
 	"group":        {1, 2, "NAME [GID]"},
+	"password":     {2, 2, "USER HASH"},
 	"busybox":      {0, 1, "[PATH]"},
 	"certificates": {0, 0, ""},
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -14,6 +15,7 @@ type account struct {
 	name        string
 	id, gid     int
 	home, shell string
+	hash        string // of a user's password (crypt(5)), "" for none
 }
 
 // accounts are the users and groups of the image.
@@ -85,7 +87,22 @@ func (a *accounts) user(name string, id int, home, shell string) error {
 	if err := a.group(group, -1); err != nil {
 		return err
 	}
-	a.users[name] = account{name, id, a.groups[group].id, or(home, "/nonexistent"), or(shell, nologin)}
+	a.users[name] = account{name: name, id: id, gid: a.groups[group].id, home: or(home, "/nonexistent"), shell: or(shell, nologin)}
+	return nil
+}
+
+// password gives a user of the image one, as shadow(5) has it. A word that is no
+// hash would be a password that anybody can read, and that nobody could use.
+func (a *accounts) password(name, hash string) error {
+	if _, err := a.uid(name); err != nil || isID(name) {
+		return cmp.Or(err, fmt.Errorf("%s is no user's name", name))
+	}
+	if !strings.HasPrefix(hash, "$") || strings.Count(hash, "$") < 3 || strings.Contains(hash, ":") {
+		return fmt.Errorf("%s's is not a hash, such as \"openssl passwd -6\" makes", name)
+	}
+	u := a.users[name]
+	u.hash = hash
+	a.users[name] = u
 	return nil
 }
 
@@ -157,12 +174,12 @@ func byID(in map[string]account) []account {
 	return list
 }
 
-// write makes passwd, group and shadow. No account has a password.
+// write makes passwd, group and shadow.
 func (a *accounts) write(t *tree) error {
 	var passwd, shadow, group strings.Builder
 	for _, u := range byID(a.users) {
 		fmt.Fprintf(&passwd, "%s:x:%d:%d::%s:%s\n", u.name, u.id, u.gid, u.home, u.shell)
-		fmt.Fprintf(&shadow, "%s:!*:::::::\n", u.name)
+		fmt.Fprintf(&shadow, "%s:%s:::::::\n", u.name, or(u.hash, "!*"))
 	}
 	for _, g := range byID(a.groups) {
 		fmt.Fprintf(&group, "%s:x:%d:\n", g.name, g.id)
