@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/nsinit/nsinit/supervisor/console"
 	"github.com/nsinit/nsinit/supervisor/machine"
 	"github.com/nsinit/nsinit/unit"
@@ -37,6 +39,15 @@ func (m *Manager) openConsole() {
 // boot and shutdown it is the users'.
 func (m *Manager) watching() bool {
 	return m.watched.screen != nil && (m.booting() || m.stopping)
+}
+
+// unlessTold is the level of what a boot's console lines say too. A machine's log
+// is the kernel's, which is on the same console, and one line is enough.
+func (m *Manager) unlessTold(level zerolog.Level) zerolog.Level {
+	if m.cfg.Boot && m.watching() {
+		return zerolog.InfoLevel
+	}
+	return level
 }
 
 // tell shows a change of a unit on the console.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/machine"
 	"github.com/nsinit/nsinit/unit"
@@ -62,7 +64,7 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 		}
 	}
 	for name, list := range m.set.Problems() {
-		m.log.Error().Str("unit", name).Msg(list.Error())
+		m.log.WithLevel(m.unlessTold(zerolog.ErrorLevel)).Str("unit", name).Msg(list.Error())
 	}
 	return m.install()
 }
@@ -71,7 +73,7 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 func (m *Manager) install() ([]machine.Problem, []machine.Effect) {
 	problems, effects := m.engine.Load(m.configsOf(m.defs), now())
 	for _, p := range problems {
-		m.log.Warn().Strs("units", p.Units).Msg(p.Text)
+		m.log.WithLevel(m.unlessTold(zerolog.WarnLevel)).Strs("units", p.Units).Msg(p.Text)
 	}
 	return problems, effects
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // version is set by the linker.
-var version = "0.0.0-dev"
+var version = "devel"
 
 // Exit codes.
 const (

@@ -45,6 +45,9 @@ func testOurs(t *testing.T, m *machine) {
 	if got := m.sh(t, "nsctl status broken 2>&1 || true"); !strings.Contains(got, "exec_strat") {
 		t.Errorf("a unit file with an error among good ones: %s", got)
 	}
+	if said := m.serial(); strings.Count(said, "unknown key exec_strat") != 1 {
+		t.Errorf("a unit file with an error is on the console %d times, want once:\n%s", strings.Count(said, "unknown key exec_strat"), said)
+	}
 	if got := m.sh(t, "ip link show lo"); !strings.Contains(got, "LOOPBACK,UP") {
 		t.Errorf("loopback is not up: %s", got)
 	}
