@@ -117,7 +117,7 @@ func (r *report) statusTable() table {
 }
 
 // emulated explains what times of an emulated processor are worth.
-const emulated = " The processor was emulated in software (QEMU, TCG): code runs ten to fifty times slower, what runs for the first time slower still, because it is translated first. Compare the inits with each other; the times are no machine's."
+const emulated = " The processor was emulated in software (QEMU, TCG): code runs many times slower, what runs for the first time slower still, because it is translated first. Compare the inits with each other; the times are no machine's."
 
 func (r *report) bootTable() table {
 	t := table{title: fmt.Sprintf("Boot, from the kernel's handoff until %d services run", bootServices), unit: "ms",
