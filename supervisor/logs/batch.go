@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ type batch struct {
 // nothing is to be written now.
 func (l *Log) frame(now time.Duration) batch {
 	b := batch{log: l, out: l.pump.batch[:0], next: l.cur, wall: time.Now(), now: now, limit: batchLimit(l.cfg.MaxSize)}
+	b.next.files = slices.Clone(l.cur.files)
 	for _, r := range l.pending {
 		if b.full() {
 			break
@@ -39,6 +41,7 @@ func (l *Log) frame(now time.Duration) batch {
 	for i := range l.stages {
 		l.frameStage(&b, i)
 	}
+	l.frameFiles(&b)
 	l.tellDropped(&b)
 	if cap(b.out) <= 2*maxBatchSize {
 		l.pump.batch = b.out[:0]
@@ -58,7 +61,7 @@ func batchLimit(maxSize int64) int {
 
 // headed puts a mark in front of the batch: the head of an empty file.
 func (b *batch) headed(l *Log) {
-	mark := appendMark(nil, l.cfg.Unit, b.wall, l.cur.seq, l.cur.saved)
+	mark := appendMark(nil, l.cfg.Unit, b.wall, l.cur.seq, l.cur.saved, l.cur.files)
 	b.out = append(mark, b.out...)
 }
 
@@ -87,7 +90,9 @@ func (l *Log) add(b *batch, r *Record) {
 func (b *batch) put(r *Record) {
 	b.next.seq++
 	r.Seq = b.next.seq
-	b.out = appendLine(b.out, r, b.next.pos)
+	before := len(b.out)
+	b.out = appendLine(b.out, r, b.next.pos, b.next.files)
+	b.next.wrote(len(b.out) - before)
 	b.records++
 	b.log.forward(b, r)
 	b.next.saved, b.next.skipped = b.next.pos, 0
@@ -115,9 +120,10 @@ func (l *Log) tellDropped(b *batch) {
 	if l.draining || b.next.limit.ended(b.now, l.cfg.RateInterval) || b.next.skipped >= skipMax {
 		l.tellLimited(b)
 	}
-	if b.next.skipped >= skipMax {
-		b.out = appendMark(b.out, l.cfg.Unit, b.wall, b.next.seq, b.next.pos)
+	if b.next.skipped >= skipMax || b.next.markDue() {
+		b.out = appendMark(b.out, l.cfg.Unit, b.wall, b.next.seq, b.next.pos, b.next.files)
 		b.next.saved, b.next.skipped = b.next.pos, 0
+		b.next.marked()
 	}
 }
 

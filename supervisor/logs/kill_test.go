@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		os.Exit(pumpRole())
 	case "writer":
 		os.Exit(writerRole())
+	case "tailer":
+		os.Exit(tailerRole())
+	case "appender":
+		os.Exit(appenderRole())
 	}
 	os.Exit(m.Run())
 }
@@ -111,6 +115,8 @@ func TestKilledPumpLosesAndDoublesNothing(t *testing.T) {
 	}
 }
 
+func randomLife() time.Duration { return time.Duration(rand.Int64N(int64(10 * time.Millisecond))) }
+
 func killMany(t *testing.T, cfg Config, total int, pause string) {
 	writer := reexec(t, "writer", strconv.Itoa(total), pause)
 	pipes := make([]*os.File, staged)
@@ -137,8 +143,7 @@ func killMany(t *testing.T, cfg Config, total int, pause string) {
 	kills := 0
 	for running := true; running; kills++ {
 		// The random delay is what is tested: the instant of the kill.
-		delay := time.Duration(rand.Int64N(int64(10 * time.Millisecond)))
-		running = runAndKill(t, delay, ended, pipes, cfg)
+		running = runAndKill(t, randomLife(), ended, pipes, cfg)
 	}
 	finishLog(t, cfg, pipes)
 	t.Logf("%d kills", kills)

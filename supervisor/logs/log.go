@@ -26,6 +26,7 @@ const (
 type unitState struct {
 	store   store
 	stages  [staged]stage
+	tail    tail
 	syslog  int
 	closer  dgram.Closer
 	cur     cursor
@@ -55,6 +56,10 @@ type cursor struct {
 	refused uint64         // how much of Log.refused the log tells of
 	limited uint64         // lines dropped by the rate limit, told of or not
 
+	files    []filePos // of what is followed
+	unmarked int       // bytes written since the last mark
+	tell     bool      // a mark is due: there are files of which the log knows nothing
+
 	unsentTold [targets]uint64 // how much of Log.unsent the log tells of
 	unsentAt   [targets]time.Duration
 }
@@ -63,6 +68,7 @@ func newLog(p *Pump, cfg Config) *Log {
 	l := &Log{pump: p, cfg: withDefaults(cfg)}
 	l.status.Store(&Status{})
 	l.syslog, l.store.fd = -1, -1
+	l.tail.init(l)
 	for i := range l.stages {
 		l.stages[i].fd = -1
 	}
@@ -109,7 +115,7 @@ func (l *Log) note(priority Priority, format string, args ...any) {
 
 // prepare opens the store and brings the last offsets and the staging together.
 func (l *Log) prepare() error {
-	found, err := l.store.open()
+	found, err := l.store.open(!l.ready && len(l.cfg.Files) > 0)
 	if err != nil {
 		return err
 	}
@@ -125,6 +131,7 @@ func (l *Log) prepare() error {
 	if !l.ready {
 		l.cur.pos = found.last.position()
 		l.cur.saved = l.cur.pos
+		l.cur.files = found.files
 		l.reconcile(found.known)
 		l.ready = true
 	}
@@ -317,9 +324,11 @@ func (l *Log) drain() {
 	if l.syslog >= 0 {
 		l.onSyslog(syslogDrain)
 	}
+	l.tail.drain()
 	l.retryAt, l.draining = 0, true
 	l.flush()
 	l.draining = false
+	l.tail.drained()
 }
 
 func (l *Log) drainPipe(s *stage, p pipe) {
@@ -346,6 +355,7 @@ func (l *Log) detach() {
 		}
 	}
 	l.detachSyslog()
+	l.tail.stop()
 	l.flush()
 }
 
@@ -367,6 +377,7 @@ func (l *Log) close() {
 		l.stages[i].close()
 	}
 	l.detachSyslog()
+	l.tail.stop()
 	l.store.close()
 	l.setDeadline(0)
 }

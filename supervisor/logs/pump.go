@@ -33,6 +33,14 @@ type Config struct {
 	// set it (Debug keeps everything). The manager's own notices are always kept.
 	LevelMax Priority
 
+	// Files are files that the service writes itself, as paths inside it, the last
+	// component of which may be a pattern (path.Match): see Follow.
+	Files []string
+	// Reopen has the service open its files anew, once one has been given another
+	// name because it had reached MaxSize; it must not block. nil: they are followed
+	// and left where they are.
+	Reopen func()
+
 	Forward    Forward // the machine's logs that records go to as well, once they are in this one
 	Identifier string  // the name that they go by there; "" is Unit
 
@@ -73,7 +81,8 @@ type Pump struct {
 	scratch []byte          // bytes read from staging, shared by all units
 	batch   []byte          // encoded records, shared by all units
 	targets [targets]target // the machine's logs
-	packing []string        // directories whose finished files wait to be compressed
+	packing []packing       // finished files that wait to be compressed
+	watch   watcher         // of followed files
 }
 
 // NewPump makes a Pump without units.
@@ -82,7 +91,7 @@ func NewPump() (*Pump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make log pump: %w", err)
 	}
-	p := &Pump{poller: poller, logs: make(map[*Log]struct{}), timer: -1, devNull: -1}
+	p := &Pump{poller: poller, logs: make(map[*Log]struct{}), timer: -1, devNull: -1, watch: watcher{fd: -1}}
 	for i, path := range []string{SyslogSocket, JournalSocket} {
 		p.targets[i] = target{pump: p, path: path, fd: -1}
 	}
@@ -128,12 +137,12 @@ func (p *Pump) release() {
 		p.targets[i].close()
 	}
 	p.poller.Close()
-	for _, fd := range []int{p.timer, p.devNull} {
+	for _, fd := range []int{p.timer, p.devNull, p.watch.fd} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 	}
-	p.timer, p.devNull = -1, -1
+	p.timer, p.devNull, p.watch.fd = -1, -1, -1
 }
 
 // Add takes a unit in. Its log directory, staging files and last position are

@@ -32,7 +32,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 		pos := position{off: [staged]int64{rapid.Int64Range(0, 1<<62).Draw(t, "stdout"), rapid.Int64Range(0, 1<<62).Draw(t, "stderr")},
 			mid: [staged]uint8{rapid.Uint8Max(8).Draw(t, "mid"), 0}}
-		b := appendLine(nil, &r, pos)
+		b := appendLine(nil, &r, pos, nil)
 		if bytes.IndexByte(b, '\n') != len(b)-1 || !json.Valid(b) {
 			t.Fatalf("not one line of JSON: %q", b)
 		}
@@ -174,10 +174,10 @@ func writeLog(t *testing.T, n int) (dir string, base time.Time) {
 	t.Helper()
 	dir, base = t.TempDir(), time.Unix(1_800_000_000, 0)
 	for i := 0; i < n; i += 100 {
-		b := appendMark(nil, "web", base, uint64(i), position{})
+		b := appendMark(nil, "web", base, uint64(i), position{}, nil)
 		for j := i; j < min(i+100, n); j++ {
 			r := Record{Time: base.Add(time.Duration(j) * time.Second), Seq: uint64(j + 1), Stream: Stream(j % 2), Priority: Priority(j % 8), Message: fmt.Appendf(nil, "m%d", j)}
-			b = appendLine(b, &r, position{})
+			b = appendLine(b, &r, position{}, nil)
 		}
 		path := rotatedPath(dir, uint64(i+1))
 		if i+100 >= n {
@@ -297,12 +297,12 @@ func TestFollowEndsWithContext(t *testing.T) {
 }
 
 func TestStreamNames(t *testing.T) {
-	for s := Stdout; s <= Manager; s++ {
+	for s := Stdout; s <= Journal; s++ {
 		if got, err := ParseStream(s.String()); got != s || err != nil {
 			t.Errorf("%s: %v, %v", s, got, err)
 		}
 	}
-	if _, err := ParseStream("journal"); err == nil {
+	if _, err := ParseStream("nothing"); err == nil {
 		t.Error("no error for an unknown stream")
 	}
 }

@@ -9,6 +9,9 @@
 // there. (What came through /dev/log has no staging: a kill may lose the datagrams
 // of one wake-up, at most 32.)
 //
+// A file that the service writes itself needs no staging: it stays where it is, and
+// every record says up to where it has been read, see filePos.
+//
 // A log directory holds `current` and rotated files named after the sequence
 // number of their first record, `00000000000000001234.log` or `.log.gz`. They are
 // JSON lines, see Record and the function appendLine.
@@ -31,12 +34,14 @@ const (
 	Stderr                // the service's standard error
 	Syslog                // its private /dev/log
 	Manager               // the supervisor's own notices
+	File                  // a file that the service writes itself, see Config.Files
+	Journal               // its private socket of the journal's protocol
 )
 
 // staged is how many streams have a staging file: Stdout and Stderr.
 const staged = 2
 
-var streamNames = [...]string{"stdout", "stderr", "syslog", "manager"}
+var streamNames = [...]string{"stdout", "stderr", "syslog", "manager", "file", "journal"}
 
 func (s Stream) String() string {
 	if int(s) < len(streamNames) {
@@ -52,7 +57,7 @@ func ParseStream(name string) (Stream, error) {
 			return Stream(i), nil
 		}
 	}
-	return 0, fmt.Errorf("cannot find log stream %q: one of stdout, stderr, syslog, manager", name)
+	return 0, fmt.Errorf("cannot find log stream %q: one of stdout, stderr, syslog, manager, file, journal", name)
 }
 
 // Priority is a syslog severity: 0 emerg to 7 debug (syslog(3)).
@@ -77,6 +82,7 @@ type Record struct {
 	Priority Priority
 	PID      int    // sender of a syslog datagram as the kernel saw it; else 0
 	Ident    string // name that a syslog datagram gave itself; else ""
+	File     string // path of the file inside the service; else ""
 	// Message is exactly what was written, without the newline and a leading <N>:
 	// any bytes, NUL and terminal sequences included. Show it by a Formatter.
 	Message []byte
@@ -113,6 +119,8 @@ type line struct {
 	Bytes    []byte         `json:"b,omitempty"`
 	Off      [staged]int64  `json:"o"`
 	Mid      *[staged]uint8 `json:"mid,omitempty"`
+	File     string         `json:"file,omitempty"`
+	Files    []filePos      `json:"f,omitempty"` // of a record: those that moved since the line before; of a mark: all
 }
 
 // formatVersion is the v of marks.
@@ -130,7 +138,7 @@ func (l *line) position() position {
 
 func (l *line) record() Record {
 	r := Record{Time: time.Unix(0, l.Time), Seq: l.Seq, Stream: Stream(*l.Stream), Priority: Priority(l.Priority),
-		PID: l.PID, Ident: l.Ident, Continued: l.Cont, Message: l.Bytes}
+		PID: l.PID, Ident: l.Ident, File: l.File, Continued: l.Cont, Message: l.Bytes}
 	if r.Message == nil {
 		r.Message = []byte(l.Message)
 	}
@@ -148,7 +156,7 @@ func parseLine(b []byte) (line, error) {
 		return l, fmt.Errorf("cannot read log line: neither record nor mark")
 	case l.Version > formatVersion:
 		return l, fmt.Errorf("cannot read log line: version %d is newer than this program's %d", l.Version, formatVersion)
-	case l.Stream != nil && *l.Stream > uint8(Manager), l.Priority > uint8(Debug), l.Off[0] < 0, l.Off[1] < 0:
+	case l.Stream != nil && *l.Stream > uint8(Journal), l.Priority > uint8(Debug), l.Off[0] < 0, l.Off[1] < 0:
 		return l, fmt.Errorf("cannot read log line: value out of range")
 	}
 	return l, nil
@@ -158,8 +166,9 @@ func parseLine(b []byte) (line, error) {
 //
 //	{"t":1700000000123456789,"n":17,"s":0,"p":6,"m":"text","o":[512,0]}
 //
-// pos is how far the log is complete once this record is in it.
-func appendLine(dst []byte, r *Record, pos position) []byte {
+// pos is how far the log is complete once this record is in it; files whose positions
+// have moved since the line before follow it.
+func appendLine(dst []byte, r *Record, pos position, files []filePos) []byte {
 	dst = appendHead(dst, `{"t":`, r.Time.UnixNano(), r.Seq)
 	dst = append(dst, `,"s":`...)
 	dst = strconv.AppendUint(dst, uint64(r.Stream), 10)
@@ -175,19 +184,23 @@ func appendLine(dst []byte, r *Record, pos position) []byte {
 		dst = append(dst, `,"id":`...)
 		dst = appendString(dst, []byte(r.Ident))
 	}
+	if r.File != "" {
+		dst = append(dst, `,"file":`...)
+		dst = appendString(dst, []byte(r.File))
+	}
 	if r.Continued {
 		dst = append(dst, `,"c":true`...)
 	}
 	dst = appendMessage(dst, r.Message)
-	return appendPosition(dst, pos)
+	return appendPosition(dst, pos, files, false)
 }
 
 // appendMark adds a mark: the log of unit is complete up to pos and record seq.
-func appendMark(dst []byte, unit string, now time.Time, seq uint64, pos position) []byte {
+func appendMark(dst []byte, unit string, now time.Time, seq uint64, pos position, files []filePos) []byte {
 	dst = append(dst, `{"v":1,"unit":`...)
 	dst = appendString(dst, []byte(unit))
 	dst = appendHead(dst, `,"t":`, now.UnixNano(), seq)
-	return appendPosition(dst, pos)
+	return appendPosition(dst, pos, files, true)
 }
 
 func appendHead(dst []byte, open string, nanos int64, seq uint64) []byte {
@@ -197,7 +210,7 @@ func appendHead(dst []byte, open string, nanos int64, seq uint64) []byte {
 	return strconv.AppendUint(dst, seq, 10)
 }
 
-func appendPosition(dst []byte, pos position) []byte {
+func appendPosition(dst []byte, pos position, files []filePos, all bool) []byte {
 	dst = append(dst, `,"o":[`...)
 	dst = strconv.AppendInt(dst, pos.off[0], 10)
 	dst = append(dst, ',')
@@ -206,6 +219,7 @@ func appendPosition(dst []byte, pos position) []byte {
 	if pos.mid != [staged]uint8{} {
 		dst = fmt.Appendf(dst, `,"mid":[%d,%d]`, pos.mid[0], pos.mid[1])
 	}
+	dst = appendFiles(dst, files, all)
 	return append(dst, '}', '\n')
 }
 

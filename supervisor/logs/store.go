@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -27,12 +28,14 @@ type store struct {
 type opened struct {
 	last  line // where the log stands; a zero line if nothing is known
 	known bool
-	notes []string // what was repaired, for the log
+	files []filePos // where the followed files stand
+	notes []string  // what was repaired, for the log
 }
 
 // open opens or makes dir/current, cuts a torn end off, and finds where the log
-// stands, in an older file if need be.
-func (s *store) open() (found opened, err error) {
+// stands, in an older file if need be. Where followed files stand takes a longer
+// look.
+func (s *store) open(files bool) (found opened, err error) {
 	if err := os.MkdirAll(s.dir, 0o750); err != nil {
 		return found, fmt.Errorf("cannot make log directory: %w", err)
 	}
@@ -56,6 +59,9 @@ func (s *store) open() (found opened, err error) {
 		found.last, found.known = s.lastRotated()
 	}
 	s.first = s.firstSeq(found.last.Seq)
+	if files {
+		found.files = lastFiles(fdReader(s.fd), s.size)
+	}
 	return found, nil
 }
 
@@ -119,13 +125,10 @@ func (s *store) lastRotated() (line, bool) {
 
 // firstSeq reads the sequence number that the file begins after from its head.
 func (s *store) firstSeq(last uint64) uint64 {
-	var head [4096]byte
-	n, _ := unix.Pread(s.fd, head[:], 0)
-	for i := range max(n, 0) {
-		if head[i] != '\n' {
-			continue
-		}
-		l, err := parseLine(head[:i])
+	head := bufio.NewScanner(io.NewSectionReader(fdReader(s.fd), 0, maxFileLine))
+	head.Buffer(make([]byte, 0, 4096), maxFileLine)
+	if head.Scan() {
+		l, err := parseLine(head.Bytes())
 		switch {
 		case err != nil:
 		case l.isMark():
@@ -133,7 +136,6 @@ func (s *store) firstSeq(last uint64) uint64 {
 		default:
 			return l.Seq
 		}
-		break
 	}
 	return last + 1
 }

@@ -35,6 +35,7 @@ func (l *Log) flush() {
 		l.commit(&b)
 	}
 	l.counts.Degraded, l.retryAt = l.stagingTrouble(), 0
+	l.tail.settle()
 	l.schedule(now)
 }
 
@@ -69,7 +70,7 @@ func (l *Log) waiting() bool {
 			return true
 		}
 	}
-	return len(l.pending) > 0
+	return len(l.pending) > 0 || l.tail.backlog()
 }
 
 func (l *Log) stagingTrouble() string {
@@ -94,7 +95,7 @@ func (l *Log) write(b *batch) error {
 }
 
 func (l *Log) rotate() error {
-	mark := appendMark(nil, l.cfg.Unit, time.Now(), l.cur.seq, l.cur.saved)
+	mark := appendMark(nil, l.cfg.Unit, time.Now(), l.cur.seq, l.cur.saved, l.cur.files)
 	if err := l.store.rotate(mark, l.cur.seq+1); err != nil {
 		return err
 	}
@@ -142,13 +143,17 @@ func (l *Log) publish() {
 }
 
 // schedule arms the timer where something has to be said later without a wake-up:
-// how many lines the rate limit dropped, at the end of its window.
+// how many lines the rate limit dropped, at the end of its window; and where files
+// have to be looked at because nothing tells of their changes.
 func (l *Log) schedule(now time.Duration) {
-	if l.cur.limit.dropped == 0 {
-		l.setDeadline(0)
-		return
+	var at time.Duration
+	if l.cur.limit.dropped > 0 {
+		at = max(l.cur.limit.start+l.cfg.RateInterval, now+time.Millisecond)
 	}
-	l.setDeadline(max(l.cur.limit.start+l.cfg.RateInterval, now+time.Millisecond))
+	if l.tail.polled() && (at == 0 || now+lookAfter < at) {
+		at = now + lookAfter
+	}
+	l.setDeadline(at)
 }
 
 func (l *Log) setDeadline(at time.Duration) {
@@ -179,6 +184,7 @@ func (p *Pump) onTimer(uint32) {
 		case l.deadline == 0:
 		case l.deadline <= now:
 			l.deadline = 0
+			l.tail.tick()
 			l.flush()
 		default:
 			p.arm(l.deadline)
@@ -189,25 +195,33 @@ func (p *Pump) onTimer(uint32) {
 	}
 }
 
-// compress packs the finished files of dir on a goroutine of its own, one
-// directory at a time.
+// packing is work on finished files that takes long.
+type packing struct {
+	name string // of the directory: one that waits is not to wait twice; "" is none
+	run  func()
+}
+
+// compress packs the finished files of dir.
 func (p *Pump) compress(dir string) {
-	// The first is at work and may have listed the directory already.
-	if len(p.packing) > 1 && slices.Contains(p.packing[1:], dir) {
+	p.pack(packing{dir, func() { _ = compress(dir) }}) // a failure leaves plain files, which the next rotation tries again
+}
+
+// pack has the work done on a goroutine of its own, one piece at a time.
+func (p *Pump) pack(work packing) {
+	// The first is at work and may have seen its directory already.
+	if work.name != "" && len(p.packing) > 1 && slices.ContainsFunc(p.packing[1:], func(w packing) bool { return w.name == work.name }) {
 		return
 	}
-	p.packing = append(p.packing, dir)
+	p.packing = append(p.packing, work)
 	if len(p.packing) == 1 {
 		p.packNext()
 	}
 }
 
-// packNext starts on the first directory waiting. A failure leaves plain files,
-// which the next rotation tries again.
 func (p *Pump) packNext() {
-	dir := p.packing[0]
+	work := p.packing[0]
 	go func() {
-		_ = compress(dir)
+		work.run()
 		p.post(func() {
 			if p.packing = p.packing[1:]; len(p.packing) > 0 {
 				p.packNext()
