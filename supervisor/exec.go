@@ -154,7 +154,7 @@ func dupOwn(fd int) (int, error) {
 // openRoot opens the reaper's root directory. The number was the reaper's all
 // the while if the pidfd says afterwards that it lives.
 func (d *door) openRoot() error {
-	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root", d.reaperPID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openRootOf(d.reaperPID)
 	if err == nil {
 		d.root = fd
 	}
@@ -165,6 +165,10 @@ func (d *door) openRoot() error {
 		return fmt.Errorf("cannot open the service's root: %w", err)
 	}
 	return nil
+}
+
+func openRootOf(pid int) (int, error) {
+	return unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // readable reports whether a descriptor has something to read now; of a pidfd,

@@ -47,6 +47,7 @@ type generation struct {
 	memory   int // main/memory.events, 0 without the memory controller
 	oomKills uint64
 	notify   *notify.Socket
+	followed bool // its log follows the files that it writes itself
 
 	seen    []reaper.ProgramState // what was reported of each program
 	last    *reaper.Record
@@ -228,6 +229,7 @@ func (m *Manager) readRecord(g *generation) {
 		m.handle(machine.SetupFailed{Ref: g.ref(), Setup: m.setupFailure(g, r)})
 		return
 	}
+	m.follow(g)
 	for i := range min(int(r.Count), len(g.commands)) {
 		m.program(g, r, i)
 	}

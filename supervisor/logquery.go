@@ -320,6 +320,7 @@ func logRecord(unit string, r logs.Record) control.LogRecord {
 	if r.Stream == logs.Manager {
 		stream = "nsinit"
 	}
+	stream = orElse(r.File, stream)
 	return control.LogRecord{Unit: unit, TimeUsec: r.Time.UnixMicro(), Stream: stream, Priority: int(r.Priority), PID: r.PID,
 		Identifier: orElse(r.Ident, unit), Text: strings.ToValidUTF8(string(r.Message), "\ufffd"), Truncated: r.Continued}
 }

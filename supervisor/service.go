@@ -59,6 +59,7 @@ func (m *Manager) openLog(s *service, adopted bool) {
 		cfg.RateInterval, cfg.RateBurst, cfg.LevelMax = l.LogRateLimitIntervalSec, l.LogRateLimitBurst, logs.Priority(l.LogLevelMax)
 		cfg.Forward, cfg.Identifier = forwardOf(l.Forward), l.SyslogIdentifier
 	}
+	m.followIn(s, &cfg)
 	if s.log != nil {
 		if !adopted { // in use since an earlier start, whose file may have said something else
 			s.log.Configure(cfg)

@@ -43,6 +43,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	s.start = startState{InvocationID: invocationID(), RequestedAt: int64(now()), Digest: m.config(s.def).Digest}
 	b := &birth{m: m, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
+	b.log = s.log
 	b.g.facts.InvocationID = s.start.InvocationID
 	m.births++
 	m.onWorker(m.work, func() {
@@ -69,6 +70,8 @@ type birth struct {
 	write [2]int
 	sys   int   // the /dev/log socket
 	owned []int // descriptors to close once the reaper has its copies
+
+	log *logs.Log
 
 	unpinned bool // its network namespace is a new one
 
@@ -161,6 +164,7 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 		return owner, err
 	}
 	b.placed = true
+	b.survey()
 	if n := len(svc.Spec.Execs); n > 0 { // the last is main; one before it may run as root
 		owner = svc.Spec.Execs[n-1].Cred
 	}

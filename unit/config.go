@@ -152,12 +152,12 @@ func (c *InstanceConfig) checkDefaults(doc *document) List {
 // perUnit says whether a key describes one service rather than a policy.
 func perUnit(k *Key) bool {
 	switch k.kind.label {
-	case commands.label, conditions.label, unitNames.label, absolutePaths.label, pathEntries.label:
+	case commands.label, conditions.label, unitNames.label, absolutePaths.label, pathEntries.label, filePatterns.label:
 		return true
 	}
 	switch k.ID() {
 	case "unit.description", "unit.documentation", "service.type", "service.activation", "service.user", "service.group", "service.timeout_sec",
-		"service.open_file", "service.working_directory", "resources.slice", "resources.delegate", "log.syslog_identifier":
+		"service.open_file", "service.working_directory", "resources.slice", "resources.delegate", "log.syslog_identifier", "log.reopen_signal":
 		return true
 	}
 	return false

@@ -344,6 +344,9 @@ func (b *builder) finishLog() {
 	if l.SyslogIdentifier == "" {
 		l.SyslogIdentifier = b.unit.Name
 	}
+	if l.ReopenSignal != 0 && len(l.Files) == 0 {
+		b.warnKey("log.reopen_signal", "reopen_signal is of no use without files: name those that main opens anew")
+	}
 	l.Forward = slices.Compact(slices.Sorted(slices.Values(l.Forward)))
 }
 

@@ -36,8 +36,8 @@ func logKeys() []Key {
 		key("max_files", integer(1, 1000), "5", "10", "Files of the log that are kept.").ours(),
 		key("compress", boolean, "true", "false", "Compress rotated files.").ours(),
 		key("forward", choice("syslog", "journal").list(), "", `["journal"]`, "Where else records go.").ours().note("the instance's"),
-		later("files", absolutePaths, "", `["/var/log/nginx/error.log"]`, "Files that the service writes itself, to follow and rotate.").ours(),
-		later("reopen_signal", signal, "", `"SIGUSR1"`, "Signal that makes the service open such files again.").ours(),
+		key("files", filePatterns, "", `["/var/log/nginx/*.log"]`, "Files that the service writes itself, to follow; the last component may be a pattern.").ours(),
+		key("reopen_signal", signal, "", `"SIGUSR1"`, "Signal on which main opens such files anew; with it they are rotated.").ours(),
 	}
 }
 

@@ -152,6 +152,23 @@ func parseStreamOut(s string) (Stream, error) {
 	return Stream{}, fmt.Errorf("%q: one of log, null, inherit, tty, file:PATH, append:PATH, truncate:PATH", s)
 }
 
+// parseFilePattern takes the path of a file that is followed.
+func parseFilePattern(s string) (string, error) {
+	p, err := ParsePath(s)
+	switch {
+	case err != nil:
+		return "", err
+	case p == "/":
+		return "", fmt.Errorf("%q is a directory", s)
+	case strings.ContainsAny(path.Dir(p), "*?["):
+		return "", fmt.Errorf("%q: only the last component can be a pattern", s)
+	}
+	if _, err := path.Match(path.Base(p), ""); err != nil {
+		return "", fmt.Errorf("%q: [ without ]", s)
+	}
+	return p, nil
+}
+
 // parseTerminal takes a device node by its path: what a terminal is called in
 // utmp is the path without /dev/.
 func parseTerminal(s string) (string, error) {

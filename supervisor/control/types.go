@@ -281,7 +281,8 @@ type LogRecord struct {
 	Unit string `json:"unit"`
 	// TimeUsec is when the manager's pipe was read.
 	TimeUsec int64 `json:"time_usec"`
-	// Stream is "stdout", "stderr", "syslog" or "nsinit" (the manager's own).
+	// Stream is "stdout", "stderr", "syslog", "journal", "nsinit" (the manager's
+	// own), or the path of the file that the service wrote it to, inside it.
 	Stream   string `json:"stream"`
 	Priority int    `json:"priority"`
 	PID      int    `json:"pid,omitempty"`

@@ -26,8 +26,7 @@ const (
 // Existing is a file as it was before the service started: what it held then is
 // not of this service's writing.
 type Existing struct {
-	id   fileID
-	size int64
+	at filePos
 }
 
 // Survey lists the files under root ("/" or the service's root directory) that
@@ -48,7 +47,7 @@ func Survey(root string, patterns []string) (list []Existing) {
 		for _, name := range names {
 			if f, err := openPath(fd, path.Join(path.Dir(pattern), name)); err == nil {
 				if id, st, err := identify(f); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-					list = append(list, Existing{id, int64(st.Size)})
+					list = append(list, Existing{filePos{Path: path.Join(path.Dir(pattern), name), fileID: id, Off: int64(st.Size)}})
 				}
 				unix.Close(f)
 			}
@@ -57,9 +56,13 @@ func Survey(root string, patterns []string) (list []Existing) {
 	return list
 }
 
-// Expect tells what Survey found before a start. It is called before Follow.
+// Expect tells what Survey found before a start. It is called before the service
+// can write anything: the log tells a next manager of it.
 func (l *Log) Expect(before []Existing) {
-	l.pump.post(func() { l.tail.before = before })
+	l.pump.post(func() {
+		l.tail.expect(before)
+		l.flush()
+	})
 }
 
 // Follow begins to follow Config.Files below root, an O_PATH descriptor of the
@@ -93,6 +96,15 @@ type tail struct {
 }
 
 func (t *tail) init(l *Log) { t.log, t.root = l, -1 }
+
+func (t *tail) expect(before []Existing) {
+	t.before = before
+	for _, e := range before {
+		if c := &t.log.cur; t.log.ready && c.fileAt(e.at.fileID) < 0 && isPlain(e.at.Path) && len(c.files) < 2*maxFiles {
+			c.files, c.tell = append(c.files, e.at), true
+		}
+	}
+}
 
 func (t *tail) start(root int) {
 	t.stop()

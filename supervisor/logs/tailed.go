@@ -77,12 +77,14 @@ func (t *tail) openFile(name string, at int, id fileID, size int64) bool {
 	c := &t.log.cur
 	if c.fileAt(id) < 0 {
 		p := filePos{Path: name, fileID: id}
-		if i := slices.IndexFunc(t.before, func(e Existing) bool { return e.id == id }); i >= 0 {
-			p.Off = min(t.before[i].size, size)
-			p.Check = checkOf(fd, p.Off)
+		if i := slices.IndexFunc(t.before, func(e Existing) bool { return e.at.fileID == id }); i >= 0 {
+			p.Off = min(t.before[i].at.Off, size)
 		}
 		c.files = append(c.files, p)
 		c.tell = true
+	}
+	if p := &c.files[c.fileAt(id)]; p.Check == 0 && p.Off <= size { // of a survey, which opens nothing
+		p.Check = checkOf(fd, p.Off)
 	}
 	return true
 }
