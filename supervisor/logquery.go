@@ -109,6 +109,11 @@ func (r *logReader) parse() error {
 		most := logs.Priority(p[0] - '0')
 		r.query.Priority = &most
 	}
+	if p := r.q.MinPriority; len(p) == 1 && p >= "0" && p <= "7" {
+		least := logs.Priority(p[0] - '0')
+		r.query.Urgent = &least
+	}
+	r.query.Idents = r.q.Identifiers
 	if r.q.Grep != "" {
 		form, err := regexp.Compile(r.q.Grep)
 		if err != nil {
@@ -178,7 +183,7 @@ func (r *logReader) past(ctx context.Context, units []string) bool {
 	}()
 	for _, u := range units {
 		s := &logStream{unit: u}
-		s.next, s.stop = iter.Pull2(logs.Read(ctx, r.m.logDir(u), r.query))
+		s.next, s.stop = iter.Pull2(logs.Read(ctx, r.m.logDir(u), r.queryOf(u)))
 		streams = append(streams, s)
 		s.advance()
 	}
@@ -193,6 +198,12 @@ func (r *logReader) past(ctx context.Context, units []string) bool {
 		s.advance()
 	}
 	return ctx.Err() == nil
+}
+
+func (r *logReader) queryOf(unit string) logs.Query {
+	q := r.query
+	q.Unit = unit
+	return q
 }
 
 // pastTail merges the last records of each unit and gives the last of all.
@@ -264,7 +275,7 @@ func (r *logReader) follow(ctx context.Context, units []string) {
 			}
 			following[u] = true
 			q := query
-			q.AfterSeq = r.last[u]
+			q.AfterSeq, q.Unit = r.last[u], u
 			running.Go(func() { r.followOne(ctx, u, q, records) })
 		}
 	}
@@ -314,6 +325,20 @@ func (r *logReader) followOne(ctx context.Context, unit string, q logs.Query, re
 	}
 }
 
+// logStatus is what is wrong with a log, or nil.
+func logStatus(l *logs.Log) *control.LogStatus {
+	if l == nil {
+		return nil
+	}
+	st := l.Status()
+	out := control.LogStatus{Degraded: st.Degraded, DroppedLines: st.DroppedLines, DroppedBytes: st.DroppedBytes,
+		DroppedMessages: st.DroppedOther, NotForwarded: st.NotForwarded, Forwarding: st.Forwarding}
+	if out == (control.LogStatus{}) {
+		return nil
+	}
+	return &out
+}
+
 // logRecord is what the record itself says.
 func logRecord(unit string, r logs.Record) control.LogRecord {
 	stream := r.Stream.String()
@@ -321,6 +346,13 @@ func logRecord(unit string, r logs.Record) control.LogRecord {
 		stream = "nsinit"
 	}
 	stream = orElse(r.File, stream)
+	var fields map[string]string
+	for _, f := range r.Fields {
+		if fields == nil {
+			fields = map[string]string{}
+		}
+		fields[f.Name] = f.Value
+	}
 	return control.LogRecord{Unit: unit, TimeUsec: r.Time.UnixMicro(), Stream: stream, Priority: int(r.Priority), PID: r.PID,
-		Identifier: orElse(r.Ident, unit), Text: strings.ToValidUTF8(string(r.Message), "\ufffd"), Truncated: r.Continued}
+		Identifier: orElse(r.Ident, unit), Text: strings.ToValidUTF8(string(r.Message), "\ufffd"), Fields: fields, Truncated: r.Continued}
 }

@@ -26,6 +26,7 @@ type sight struct {
 	enabled  string
 	start    startState
 	notices  []notice
+	log      *control.LogStatus
 	clock    clock
 	loaded   time.Time // when the unit files were read
 
@@ -93,6 +94,7 @@ func (s *sight) fill(m *Manager) {
 		return
 	}
 	s.start, s.notices, s.record = v.start, slices.Clone(v.notices), v.record
+	s.log = logStatus(v.log)
 	if s.snap.Generation > 0 {
 		s.ran = v.def
 	}

@@ -308,6 +308,7 @@ func (m *Manager) pidsOf(name string, o leftover) []int {
 // remarks are the manager's notices, and what is wrong beside the last run.
 func (s *sight) remarks(st *control.UnitStatus) {
 	v := s.snap
+	st.Log = s.log
 	for _, n := range s.notices {
 		st.Notices = append(st.Notices, control.Notice{AtUsec: n.at, Text: n.text})
 	}

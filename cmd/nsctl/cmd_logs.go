@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +28,8 @@ type logFlags struct {
 	end, noTail    bool
 	reverse, utc   bool
 	caseSensitive  bool
+	identifiers    []string
+	kernel, usage  bool
 }
 
 func logsCmd(a *app) *cobra.Command {
@@ -46,7 +52,11 @@ func logsCmd(a *app) *cobra.Command {
 	f.StringVarP(&lf.until, "until", "U", "", "up to then")
 	f.StringVarP(&lf.grep, "grep", "g", "", "only lines that match this regular expression; without a capital in it, capitals do not matter")
 	f.BoolVar(&lf.caseSensitive, "case-sensitive", false, "they do")
-	f.StringVarP(&lf.priority, "priority", "p", "", "up to this level (err, warning, 0 to 7)")
+	f.StringVarP(&lf.priority, "priority", "p", "", "up to this level (err, warning, 0 to 7), or from one to another (warning..err)")
+	f.StringArrayVarP(&lf.identifiers, "identifier", "t", nil, "only what goes by this name (syslog identifier)")
+	f.BoolVar(&lf.usage, "disk-usage", false, "how much room the logs take")
+	f.BoolVarP(&lf.kernel, "dmesg", "k", false, "")
+	f.MarkHidden("dmesg")
 	f.StringVarP(&lf.output, "output", "o", "short", outputForms)
 	f.BoolVarP(&lf.end, "pager-end", "e", false, "only the last 1000")
 	f.BoolVarP(&lf.reverse, "reverse", "r", false, "newest first")
@@ -62,6 +72,12 @@ func logsCmd(a *app) *cobra.Command {
 
 func (a *app) logs(ctx context.Context, lf logFlags) error {
 	v := a.view()
+	switch {
+	case lf.kernel:
+		return errors.New("cannot show kernel messages: they are in no unit's log; dmesg shows them")
+	case lf.usage:
+		return a.logUsage(ctx, lf.units)
+	}
 	q, err := lf.query(v)
 	if err != nil {
 		return err
@@ -118,7 +134,7 @@ func (a *app) askFirst(ctx context.Context, lf logFlags, q *control.LogQuery) (a
 }
 
 func (lf logFlags) query(v view) (control.LogQuery, error) {
-	q := control.LogQuery{Follow: lf.follow, Grep: lf.grep}
+	q := control.LogQuery{Follow: lf.follow, Grep: lf.grep, Identifiers: lf.identifiers}
 	var err error
 	if lf.boot != "" && lf.boot != "0" {
 		return q, fmt.Errorf("cannot take -b %q: only this boot is told from others (-S and -U take times)", lf.boot)
@@ -147,8 +163,64 @@ func (lf logFlags) query(v view) (control.LogQuery, error) {
 	if q.UntilUsec, err = parseTime(lf.until, v); err != nil {
 		return q, err
 	}
-	q.MaxPriority, err = priorityNumber(lf.priority)
+	q.MinPriority, q.MaxPriority, err = priorityRange(lf.priority)
 	return q, err
+}
+
+// priorityRange takes one level, which means it and all that are more urgent, or
+// two in any order.
+func priorityRange(s string) (from, to string, err error) {
+	a, b, isRange := strings.Cut(s, "..")
+	if from, err = priorityNumber(a); err != nil || !isRange {
+		return "", from, err
+	}
+	if to, err = priorityNumber(b); err == nil && (from == "" || to == "") {
+		err = fmt.Errorf("cannot take -p %q: two levels, as in warning..err", s)
+	}
+	return min(from, to), max(from, to), err
+}
+
+// logUsage adds up what the files take on the disk, as du(1) does.
+func (a *app) logUsage(ctx context.Context, patterns []string) error {
+	m, err := a.api().Manager(ctx)
+	if err != nil {
+		return err
+	}
+	units, err := a.expand(ctx, patterns)
+	if err != nil {
+		return err
+	}
+	dirs := []string{m.LogDir}
+	if len(patterns) > 0 {
+		dirs = nil
+	}
+	for _, u := range units {
+		dirs = append(dirs, filepath.Join(m.LogDir, u))
+	}
+	var total uint64
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // rotated away
+			}
+			if st, ok := info.Sys().(*syscall.Stat_t); err == nil && ok {
+				total += uint64(st.Blocks) * 512
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot add up the logs: %w", err)
+		}
+	}
+	if a.json {
+		return a.printLine(map[string]uint64{"disk_usage": total})
+	}
+	fmt.Fprintf(a.out, "Archived and active logs take up %s in the file system.\n", size(total))
+	return nil
 }
 
 // priorityNumber takes syslog(3)'s levels by name or number.
@@ -177,12 +249,13 @@ func priorityColour(p int) string {
 }
 
 // outputForms are what -o takes.
-const outputForms = "short, short-full, short-iso, short-precise, json, json-pretty or cat"
+const outputForms = "short, short-full, short-iso, short-iso-precise, short-precise, short-unix, with-unit, json, json-pretty or cat"
 
 // layouts are the forms of -o that are a line, by how they write the time.
 func layouts() map[string]string {
 	return map[string]string{"short": "Jan 02 15:04:05", "short-full": "Mon 2006-01-02 15:04:05 MST",
-		"short-iso": "2006-01-02T15:04:05-07:00", "short-precise": "Jan 02 15:04:05.000000"}
+		"with-unit": "Mon 2006-01-02 15:04:05 MST", "short-unix": "unix",
+		"short-iso": "2006-01-02T15:04:05-07:00", "short-iso-precise": "2006-01-02T15:04:05.000000-07:00", "short-precise": "Jan 02 15:04:05.000000"}
 }
 
 // logWriter gives what prints one record.
@@ -232,5 +305,9 @@ func logLine(v view, layout string, r control.LogRecord) string {
 	if r.Truncated {
 		text += " [cut]"
 	}
-	return v.at(r.TimeUsec).Format(layout) + " " + from + ": " + v.paint(priorityColour(r.Priority), text)
+	at := v.at(r.TimeUsec).Format(layout)
+	if layout == "unix" {
+		at = fmt.Sprintf("%d.%06d", r.TimeUsec/1e6, r.TimeUsec%1e6)
+	}
+	return at + " " + from + ": " + v.paint(priorityColour(r.Priority), text)
 }

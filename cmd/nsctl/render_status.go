@@ -297,10 +297,35 @@ func (s statusText) trouble(st control.UnitStatus) {
 	for _, p := range st.Problems {
 		s.coloured("Problem", p, yellow)
 	}
+	s.log(st.Log)
 	if st.Failure != nil {
 		fmt.Fprintln(s.w)
 		renderFailure(s.w, s.v, *st.Failure)
 	}
+}
+
+// log says what is wrong with the unit's log.
+func (s statusText) log(l *control.LogStatus) {
+	if l == nil {
+		return
+	}
+	var parts []string
+	add := func(n uint64, what string) {
+		if n > 0 {
+			parts = append(parts, count(n)+" "+what)
+		}
+	}
+	if l.Degraded != "" {
+		parts = append(parts, "degraded: "+l.Degraded)
+	}
+	add(l.DroppedLines, "lines dropped by the rate limit")
+	add(l.DroppedBytes, "bytes dropped while it could not be written")
+	add(l.DroppedMessages, "messages dropped while it could not be written")
+	add(l.NotForwarded, "records not forwarded")
+	if l.Forwarding != "" {
+		parts = append(parts, "cannot forward to "+l.Forwarding)
+	}
+	s.whole().coloured("Log", strings.Join(parts, "; "), yellow)
 }
 
 // renderFailure prints the cause, what the program wrote, and what to do.

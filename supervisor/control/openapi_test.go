@@ -198,7 +198,7 @@ func checkBody(t *testing.T, d document, pattern, kind string, s schema, body st
 // Every field of every type is in its schema, and no other.
 func TestSchemasMatchTypes(t *testing.T) {
 	d := readDocument(t)
-	for _, v := range []any{UnitStatus{}, LeftOver{}, Deadline{}, Exit{}, Failure{}, Notice{}, Namespace{}, Listening{}, Network{}, Process{},
+	for _, v := range []any{UnitStatus{}, LogStatus{}, LeftOver{}, Deadline{}, Exit{}, Failure{}, Notice{}, Namespace{}, Listening{}, Network{}, Process{},
 		ManagerStatus{}, UnitListEntry{}, UnitFileEntry{}, ActRequest{}, Progress{}, KillRequest{}, UnitsRequest{}, EnableRequest{},
 		Change{}, ReloadResult{}, UnitText{}, FileText{}, Plan{}, PlanStep{}, Dependency{}, LogRecord{}, Event{}, ExecRequest{}, ExecExit{},
 		Job{}, Startup{}, StartupUnit{}, Shutdown{}, MachineRequest{}, MachineReply{}, Version{}, EnableReply{}, Empty{}, Error{}} {

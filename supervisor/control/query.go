@@ -107,12 +107,16 @@ func logQuery(r *http.Request) (LogQuery, error) {
 		UntilUsec:   p.number("until_usec"),
 		Grep:        p.one("grep"),
 		MaxPriority: p.one("max_priority"),
+		MinPriority: p.one("min_priority"),
+		Identifiers: p.many("identifier"),
 	}
 	if _, err := regexp.Compile(q.Grep); err != nil {
 		p.fail(badRequest("cannot search: %v", err))
 	}
-	if q.MaxPriority != "" && (len(q.MaxPriority) != 1 || q.MaxPriority < "0" || q.MaxPriority > "7") {
-		p.fail(badRequest("cannot take max_priority=%q: 0 (emerg) to 7 (debug)", clip(q.MaxPriority, 60)))
+	for name, level := range map[string]string{"max_priority": q.MaxPriority, "min_priority": q.MinPriority} {
+		if level != "" && (len(level) != 1 || level < "0" || level > "7") {
+			p.fail(badRequest("cannot take %s=%q: 0 (emerg) to 7 (debug)", name, clip(level, 60)))
+		}
 	}
 	return q, p.done()
 }
@@ -128,6 +132,10 @@ func (q LogQuery) values() url.Values {
 	setNumber(v, "until_usec", q.UntilUsec)
 	setText(v, "grep", q.Grep)
 	setText(v, "max_priority", q.MaxPriority)
+	setText(v, "min_priority", q.MinPriority)
+	for _, id := range q.Identifiers {
+		v.Add("identifier", id)
+	}
 	if q.Follow {
 		v.Set("follow", "true")
 	}

@@ -274,6 +274,10 @@ type LogQuery struct {
 	// MaxPriority shows records up to this syslog level, "0" to "7"; empty
 	// shows all (a string, since 0 is emerg).
 	MaxPriority string `json:"max_priority,omitempty"`
+	// MinPriority leaves out records that are more urgent than this level.
+	MinPriority string `json:"min_priority,omitempty"`
+	// Identifiers are those to show; none means all.
+	Identifiers []string `json:"identifiers,omitempty"`
 }
 
 // LogRecord is one line of a log.
@@ -292,6 +296,9 @@ type LogRecord struct {
 	// Text is without the newline. Bytes that are no UTF-8 are replaced by
 	// U+FFFD in transport.
 	Text string `json:"text"`
+	// Fields are what else the sender said: of the journal's protocol by name, of
+	// RFC 5424's structured data by "ID.NAME".
+	Fields map[string]string `json:"fields,omitempty"`
 	// Truncated marks a line that was cut at the size limit.
 	Truncated bool `json:"truncated,omitempty"`
 }

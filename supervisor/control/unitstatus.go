@@ -71,6 +71,7 @@ type UnitStatus struct {
 	Failure     *Failure   `json:"failure,omitempty"`
 	Notices     []Notice   `json:"notices,omitempty"`
 	Problems    []string   `json:"problems,omitempty"`
+	Log         *LogStatus `json:"log,omitempty"`
 	Relaxations []string   `json:"relaxations,omitempty"`
 
 	Tasks         uint64 `json:"tasks,omitempty"`
@@ -94,6 +95,22 @@ type UnitStatus struct {
 	ControlGroup string `json:"control_group,omitempty"`
 	// Processes are those of the payload's cgroup, in the order of their pids.
 	Processes []Process `json:"processes,omitempty"`
+}
+
+// LogStatus is what is wrong with the log of a unit, since the manager started;
+// of one that is in order nothing is said.
+type LogStatus struct {
+	// Degraded says why nothing can be written now; it passes by itself.
+	Degraded string `json:"degraded,omitempty"`
+	// DroppedLines were too many in their time (log_rate_limit_burst).
+	DroppedLines uint64 `json:"dropped_lines,omitempty"`
+	// DroppedBytes and DroppedMessages had no room while nothing could be written.
+	DroppedBytes    uint64 `json:"dropped_bytes,omitempty"`
+	DroppedMessages uint64 `json:"dropped_messages,omitempty"`
+	// NotForwarded are records that another log did not take, for Forwarding.
+	NotForwarded uint64 `json:"not_forwarded,omitempty"`
+	// Forwarding says which log is out of reach, and why.
+	Forwarding string `json:"forwarding,omitempty"`
 }
 
 // LeftOver is an earlier start whose processes outlived it (kill_mode

@@ -217,5 +217,5 @@ func (l *Log) frameLine(b *batch, i int, text []byte, size int, cut bool) {
 		b.next.skipped += int64(size)
 		return
 	}
-	b.put(&Record{Time: b.wall, Stream: Stream(i), Priority: priority, Message: text, Continued: cut})
+	b.put(&Record{Time: b.wall, Stream: Stream(i), Priority: priority, Ident: l.ident(), Message: text, Continued: cut})
 }

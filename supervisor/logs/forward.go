@@ -239,7 +239,7 @@ func (l *Log) tellUnsent(b *batch) {
 // tag is what names the sender: the program's own name where it gave one.
 func (l *Log) tag(r *Record) (name string, pid int) {
 	name, pid = orElse(l.cfg.Identifier, l.cfg.Unit), l.main
-	if r.Stream == Syslog {
+	if r.PID != 0 || r.Stream == Syslog || r.Stream == Journal {
 		name, pid = orElse(r.Ident, name), r.PID
 	}
 	return name, pid

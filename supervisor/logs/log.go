@@ -64,6 +64,15 @@ type cursor struct {
 	unsentAt   [targets]time.Duration
 }
 
+// ident is what names the records of a service that gives itself no name; "" is the
+// unit's.
+func (l *Log) ident() string {
+	if l.cfg.Identifier == l.cfg.Unit {
+		return ""
+	}
+	return l.cfg.Identifier
+}
+
 func newLog(p *Pump, cfg Config) *Log {
 	l := &Log{pump: p, cfg: withDefaults(cfg)}
 	l.status.Store(&Status{})
@@ -298,7 +307,7 @@ func (l *Log) queueDatagram(d dgram.Datagram) {
 	data := d.Data[:min(len(d.Data), maxDatagram)]
 	r := ParseSyslog(data)
 	r.Time, r.PID = time.Now(), d.Sender.PID
-	r.Continued = d.Truncated || len(d.Data) > len(data)
+	r.Continued = r.Continued || d.Truncated || len(d.Data) > len(data)
 	r.Message = append([]byte(nil), r.Message...)
 	l.queued.Add(1)
 	l.pending = append(l.pending, r)

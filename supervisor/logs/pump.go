@@ -65,7 +65,8 @@ type Status struct {
 	DroppedLines uint64 // by the rate limit, by this manager
 	DroppedBytes uint64 // because the staging file was full
 	DroppedOther uint64 // notices and datagrams for which there was no room
-	NotForwarded uint64 // records that the machine's logs did not take
+	NotForwarded uint64 // records that other logs did not take
+	Forwarding   string // which of them is out of reach now, and why
 }
 
 // Pump moves and frames the output of all units on one goroutine, the one that

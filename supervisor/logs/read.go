@@ -21,9 +21,12 @@ type Query struct {
 	Until    time.Time      // not after
 	Grep     *regexp.Regexp // matched against Message
 	Priority *Priority      // this and lower numbers (more urgent)
+	Urgent   *Priority      // this and higher numbers
 	Streams  []Stream       // any of these
-	AfterSeq uint64         // a cursor: only records with a higher Seq
-	Follow   bool           // then wait for new records, until ctx ends
+	Idents   []string       // any of these identifiers; Unit is that of records without one
+	Unit     string
+	AfterSeq uint64 // a cursor: only records with a higher Seq
+	Follow   bool   // then wait for new records, until ctx ends
 }
 
 func (q *Query) match(r *Record) bool {
@@ -32,6 +35,8 @@ func (q *Query) match(r *Record) bool {
 		!q.Since.IsZero() && r.Time.Before(q.Since),
 		!q.Until.IsZero() && r.Time.After(q.Until),
 		q.Priority != nil && r.Priority > *q.Priority,
+		q.Urgent != nil && r.Priority < *q.Urgent,
+		len(q.Idents) > 0 && !slices.Contains(q.Idents, orElse(r.Ident, q.Unit)),
 		len(q.Streams) > 0 && !slices.Contains(q.Streams, r.Stream),
 		q.Grep != nil && !q.Grep.Match(r.Message):
 		return false

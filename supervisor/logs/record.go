@@ -81,8 +81,9 @@ type Record struct {
 	Stream   Stream
 	Priority Priority
 	PID      int    // sender of a syslog datagram as the kernel saw it; else 0
-	Ident    string // name that a syslog datagram gave itself; else ""
+	Ident    string // name that the sender gave itself, else syslog_identifier; "" is the unit's
 	File     string // path of the file inside the service; else ""
+	Fields   []Field
 	// Message is exactly what was written, without the newline and a leading <N>:
 	// any bytes, NUL and terminal sequences included. Show it by a Formatter.
 	Message []byte
@@ -106,21 +107,22 @@ type position struct {
 // and no stream; it says where the log stands: at the head of each file, and where
 // much was skipped without a record. A message that is not UTF-8 is in base64.
 type line struct {
-	Version  int            `json:"v,omitempty"`
-	Unit     string         `json:"unit,omitempty"`
-	Time     int64          `json:"t"` // ns since 1970
-	Seq      uint64         `json:"n"` // of a mark: of the record before it
-	Stream   *uint8         `json:"s,omitempty"`
-	Priority uint8          `json:"p,omitempty"`
-	PID      int            `json:"pid,omitempty"`
-	Ident    string         `json:"id,omitempty"`
-	Cont     bool           `json:"c,omitempty"`
-	Message  string         `json:"m,omitempty"`
-	Bytes    []byte         `json:"b,omitempty"`
-	Off      [staged]int64  `json:"o"`
-	Mid      *[staged]uint8 `json:"mid,omitempty"`
-	File     string         `json:"file,omitempty"`
-	Files    []filePos      `json:"f,omitempty"` // of a record: those that moved since the line before; of a mark: all
+	Version  int               `json:"v,omitempty"`
+	Unit     string            `json:"unit,omitempty"`
+	Time     int64             `json:"t"` // ns since 1970
+	Seq      uint64            `json:"n"` // of a mark: of the record before it
+	Stream   *uint8            `json:"s,omitempty"`
+	Priority uint8             `json:"p,omitempty"`
+	PID      int               `json:"pid,omitempty"`
+	Ident    string            `json:"id,omitempty"`
+	Cont     bool              `json:"c,omitempty"`
+	Message  string            `json:"m,omitempty"`
+	Bytes    []byte            `json:"b,omitempty"`
+	Off      [staged]int64     `json:"o"`
+	Mid      *[staged]uint8    `json:"mid,omitempty"`
+	File     string            `json:"file,omitempty"`
+	Fields   map[string]string `json:"x,omitempty"`
+	Files    []filePos         `json:"f,omitempty"` // of a record: those that moved since the line before; of a mark: all
 }
 
 // formatVersion is the v of marks.
@@ -138,7 +140,7 @@ func (l *line) position() position {
 
 func (l *line) record() Record {
 	r := Record{Time: time.Unix(0, l.Time), Seq: l.Seq, Stream: Stream(*l.Stream), Priority: Priority(l.Priority),
-		PID: l.PID, Ident: l.Ident, File: l.File, Continued: l.Cont, Message: l.Bytes}
+		PID: l.PID, Ident: l.Ident, File: l.File, Fields: fieldsOf(l.Fields), Continued: l.Cont, Message: l.Bytes}
 	if r.Message == nil {
 		r.Message = []byte(l.Message)
 	}
@@ -188,6 +190,7 @@ func appendLine(dst []byte, r *Record, pos position, files []filePos) []byte {
 		dst = append(dst, `,"file":`...)
 		dst = appendString(dst, []byte(r.File))
 	}
+	dst = appendFields(dst, r.Fields)
 	if r.Continued {
 		dst = append(dst, `,"c":true`...)
 	}

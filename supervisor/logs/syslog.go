@@ -35,8 +35,8 @@ func adoptSyslog(fd int) error {
 }
 
 // ParseSyslog reads a datagram as syslog(3) of glibc and musl sends it (RFC 3164
-// without host name): `<PRI>Mmm dd hh:mm:ss ident[pid]: text`. Every part is
-// optional; what does not fit the form stays in Message. The facility is dropped.
+// without host name, which may be there): `<PRI>Mmm dd hh:mm:ss ident[pid]: text`,
+// or one of RFC 5424, whose structured data become fields. Every part is optional; what does not fit the form stays in Message. The facility is dropped.
 // Time is left zero: the time of reading counts, the service's own clock text has
 // neither year nor zone. The pid in the text is dropped too (PID is set by whoever
 // knows the sender). Message points into datagram.
@@ -46,12 +46,21 @@ func ParseSyslog(datagram []byte) Record {
 	if pri, n := parsePRI(rest); n > 0 {
 		r.Priority = Priority(pri & 7)
 		rest = rest[n:]
+		if r.parse5424(rest) {
+			return r
+		}
+		r.Fields, r.Continued = nil, false
 	}
-	if n := timestampLen(rest); n > 0 {
-		rest = rest[n:]
+	n := timestampLen(rest)
+	rest = rest[n:]
+	r.Ident, r.Message = cutIdent(rest)
+	if r.Ident == "" && n > 0 {
+		if host, after, ok := bytes.Cut(rest, []byte(" ")); ok && isHost(host) {
+			if ident, text := cutIdent(after); ident != "" {
+				r.Ident, r.Message = ident, text
+			}
+		}
 	}
-	r.Ident, rest = cutIdent(rest)
-	r.Message = rest
 	return r
 }
 
@@ -83,6 +92,11 @@ func timestampLen(b []byte) int {
 		return 0
 	}
 	return n + 1
+}
+
+// isHost: what stands between time and tag in RFC 3164.
+func isHost(b []byte) bool {
+	return len(b) > 0 && len(b) <= 255 && len(bytes.Trim(b, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")) == 0
 }
 
 // cutIdent splits `ident[pid]: ` or `ident: ` off b.

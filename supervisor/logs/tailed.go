@@ -260,5 +260,5 @@ func (l *Log) frameFileLine(b *batch, p *filePos, text []byte, size int, check u
 		b.next.skipped += int64(size)
 		return
 	}
-	b.put(&Record{Time: b.wall, Stream: File, Priority: Info, File: p.Path, Message: text, Continued: cut})
+	b.put(&Record{Time: b.wall, Stream: File, Priority: Info, Ident: l.ident(), File: p.Path, Message: text, Continued: cut})
 }
