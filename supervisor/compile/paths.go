@@ -67,8 +67,20 @@ func (c *compiler) bridges() []isolate.PathRule {
 	}
 	if c.unit.Filesystem.PrivateDevices && c.facts.LogSocket != "" {
 		bind(c.facts.LogSocket, "/dev/log", false)
+		if c.unit.Filesystem.PrivateRun && !c.isOwnDirectory(journalSocket) && !c.isBound(journalSocket) {
+			bind(c.facts.LogSocket, journalSocket, false)
+		}
 	}
 	return rules
+}
+
+// journalSocket is where sd_journal_send(3) sends to.
+const journalSocket = "/run/systemd/journal/socket"
+
+// isBound reports whether p lies in what the unit binds from elsewhere.
+func (c *compiler) isBound(p string) bool {
+	covers := func(b unit.Bind) bool { return within(p, b.Destination) }
+	return slices.ContainsFunc(c.unit.Filesystem.BindPaths, covers) || slices.ContainsFunc(c.unit.Filesystem.BindReadOnlyPaths, covers)
 }
 
 // isOwnDirectory reports whether p lies in a runtime directory of the unit,

@@ -289,8 +289,8 @@ func (l *Log) onSyslog(limit int) {
 		if err != nil {
 			break
 		}
-		l.closer.Close(d.FDs...)
 		l.queueDatagram(d)
+		l.closer.Close(d.FDs...)
 	}
 	if l.closer.Stuck() {
 		l.detachSyslog()
@@ -304,13 +304,31 @@ func (l *Log) queueDatagram(d dgram.Datagram) {
 		l.refused.Add(1)
 		return
 	}
+	for _, r := range l.parse(d) {
+		r.Time, r.PID = time.Now(), d.Sender.PID
+		r.Continued = r.Continued || d.Truncated
+		l.queued.Add(1)
+		l.pending = append(l.pending, r)
+	}
+}
+
+// parse reads a datagram of either protocol.
+func (l *Log) parse(d dgram.Datagram) []Record {
+	switch {
+	case len(d.Data) == 0 && len(d.FDs) > 0:
+		b, err := readSealed(d.FDs[0])
+		if err != nil {
+			l.note(Warning, "log: cannot read a record from the descriptor that process %d sent: %v", d.Sender.PID, err)
+		}
+		return ParseNative(b)
+	case isNative(d.Data):
+		return ParseNative(d.Data)
+	}
 	data := d.Data[:min(len(d.Data), maxDatagram)]
 	r := ParseSyslog(data)
-	r.Time, r.PID = time.Now(), d.Sender.PID
-	r.Continued = r.Continued || d.Truncated || len(d.Data) > len(data)
+	r.Continued = r.Continued || len(d.Data) > len(data)
 	r.Message = append([]byte(nil), r.Message...)
-	l.queued.Add(1)
-	l.pending = append(l.pending, r)
+	return []Record{r}
 }
 
 // buffer is the shared read buffer.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsinit/nsinit/supervisor/notify/dgram"
 	"github.com/nsinit/nsinit/supervisor/poll"
 )
 
@@ -222,7 +223,7 @@ func (l *Log) AttachUntil(stream Stream, fd int, ended func()) error {
 // one that an earlier manager made. The descriptor belongs to the Log from here on.
 // A second socket takes the place of the first.
 func (l *Log) AttachSyslog(fd int) error {
-	if err := adoptSyslog(fd); err != nil {
+	if err := dgram.Adopt(fd); err != nil {
 		return fmt.Errorf("%w (/dev/log of %s)", err, l.cfg.Unit)
 	}
 	if !l.pump.post(func() { l.attachSyslog(fd) }) {

@@ -16,23 +16,9 @@ const (
 	maxIdent = 128
 )
 
-// ListenSyslog makes the socket that a service sees as /dev/log, for AttachSyslog.
-// Whatever socket is at path is replaced.
-func ListenSyslog(path string, mode os.FileMode) (int, error) {
-	fd, err := dgram.Listen(path, mode)
-	if err == nil {
-		dgram.RefuseDescriptors(fd)
-	}
-	return fd, err
-}
-
-func adoptSyslog(fd int) error {
-	err := dgram.Adopt(fd)
-	if err == nil {
-		dgram.RefuseDescriptors(fd)
-	}
-	return err
-}
+// ListenSyslog makes the socket that a service sees as /dev/log, and as the journal's,
+// for AttachSyslog. Whatever socket is at path is replaced.
+func ListenSyslog(path string, mode os.FileMode) (int, error) { return dgram.Listen(path, mode) }
 
 // ParseSyslog reads a datagram as syslog(3) of glibc and musl sends it (RFC 3164
 // without host name, which may be there): `<PRI>Mmm dd hh:mm:ss ident[pid]: text`,
