@@ -57,7 +57,7 @@ func (m *Manager) openLog(s *service, adopted bool) {
 		l := s.def.Log
 		cfg.MaxSize, cfg.MaxFiles, cfg.Compress = int64(l.MaxSize), l.MaxFiles, l.Compress
 		cfg.RateInterval, cfg.RateBurst, cfg.LevelMax = l.LogRateLimitIntervalSec, l.LogRateLimitBurst, logs.Priority(l.LogLevelMax)
-		cfg.Forward, cfg.Identifier = forwardOf(l.Forward), l.SyslogIdentifier
+		cfg.Forward, cfg.Identifier = l.Forward, l.SyslogIdentifier
 	}
 	m.followIn(s, &cfg)
 	if s.log != nil {
@@ -67,13 +67,6 @@ func (m *Manager) openLog(s *service, adopted bool) {
 		return
 	}
 	s.log = m.pump.Add(cfg)
-}
-
-func forwardOf(names []string) (set logs.Forward) {
-	for _, name := range names {
-		set |= map[string]logs.Forward{"syslog": logs.ToSyslog, "journal": logs.ToJournal}[name]
-	}
-	return set
 }
 
 // tellMain lets the unit's log know whose lines it holds.

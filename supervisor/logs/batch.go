@@ -17,6 +17,7 @@ type batch struct {
 	taken   int       // of Log.pending
 	sends   []message // for the machine's logs, once this is in the unit's
 	log     *Log
+	tells   []toldUnsent
 	alone   bool // what is put in now goes nowhere else
 	limit   int  // bytes after which the batch is full
 	wall    time.Time

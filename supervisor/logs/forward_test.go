@@ -57,7 +57,7 @@ func (m *machineLog) next() string {
 	return string(buf[:n])
 }
 
-func forwarding(t *testing.T, to Forward) (*fixture, string) {
+func forwarding(t *testing.T, to ...string) (*fixture, string) {
 	dir := t.TempDir()
 	f := newFixture(t, func(c *Config) { c.Forward, c.Identifier = to, "www" })
 	f.pump.ForwardTo(filepath.Join(dir, "log"), filepath.Join(dir, "journal"))

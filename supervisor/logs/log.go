@@ -40,8 +40,8 @@ type unitState struct {
 	retryAt  time.Duration // no attempt to write before this
 	counts   Status
 
-	main   int             // process ID that forwarded records name
-	unsent [targets]uint64 // records that were not forwarded
+	main int       // process ID that forwarded records name
+	outs []*outlet // where records go on to
 }
 
 // cursor is all that framing changes. A batch is framed on a copy, which takes the
@@ -59,9 +59,6 @@ type cursor struct {
 	files    []filePos // of what is followed
 	unmarked int       // bytes written since the last mark
 	tell     bool      // a mark is due: there are files of which the log knows nothing
-
-	unsentTold [targets]uint64 // how much of Log.unsent the log tells of
-	unsentAt   [targets]time.Duration
 }
 
 // ident is what names the records of a service that gives itself no name; "" is the
@@ -112,6 +109,7 @@ func (l *Log) open() {
 			l.note(Warning, "log: %v", err)
 		}
 	}
+	l.connectOuts()
 	l.store.dir, l.store.unit = l.cfg.Dir, l.cfg.Unit
 	l.flush()
 }
@@ -389,6 +387,7 @@ func (l *Log) detach() {
 func (l *Log) configure(cfg Config) {
 	cfg.Unit, cfg.Dir, cfg.StagingDir, cfg.Adopted = l.cfg.Unit, l.cfg.Dir, l.cfg.StagingDir, l.cfg.Adopted
 	l.cfg = withDefaults(cfg)
+	l.connectOuts()
 	l.flush()
 }
 
@@ -405,6 +404,7 @@ func (l *Log) close() {
 	}
 	l.detachSyslog()
 	l.tail.stop()
+	l.leaveOuts()
 	l.store.close()
 	l.setDeadline(0)
 }

@@ -1,8 +1,10 @@
 package logs
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,8 +44,10 @@ type Config struct {
 	// and left where they are.
 	Reopen func()
 
-	Forward    Forward // the machine's logs that records go to as well, once they are in this one
-	Identifier string  // the name that they go by there; "" is Unit
+	// Forward are the logs that records go to as well, once they are in this one:
+	// ToSyslog, ToJournal, "udp:HOST:PORT", "tcp:HOST:PORT".
+	Forward    []string
+	Identifier string // the name that they go by there; "" is Unit
 
 	// StagingMax is how many bytes per stream wait in the staging file while the log
 	// cannot be written; beyond that output is dropped and counted. 0: 4 MiB.
@@ -80,11 +84,16 @@ type Pump struct {
 	timer   int // timerfd, armed only while a Log has a deadline
 	armed   time.Duration
 	devNull int
-	scratch []byte          // bytes read from staging, shared by all units
-	batch   []byte          // encoded records, shared by all units
-	targets [targets]target // the machine's logs
-	packing []packing       // finished files that wait to be compressed
-	watch   watcher         // of followed files
+	scratch []byte             // bytes read from staging, shared by all units
+	batch   []byte             // encoded records, shared by all units
+	targets map[string]*target // others' logs, by their names in Config.Forward
+	sockets map[string]string  // of the machine's logs
+
+	ctx       context.Context // ends the search for servers
+	cancel    context.CancelFunc
+	resolving sync.WaitGroup
+	packing   []packing // finished files that wait to be compressed
+	watch     watcher   // of followed files
 }
 
 // NewPump makes a Pump without units.
@@ -94,9 +103,8 @@ func NewPump() (*Pump, error) {
 		return nil, fmt.Errorf("cannot make log pump: %w", err)
 	}
 	p := &Pump{poller: poller, logs: make(map[*Log]struct{}), timer: -1, devNull: -1, watch: watcher{fd: -1}}
-	for i, path := range []string{SyslogSocket, JournalSocket} {
-		p.targets[i] = target{pump: p, path: path, fd: -1}
-	}
+	p.targets, p.sockets = map[string]*target{}, map[string]string{ToSyslog: SyslogSocket, ToJournal: JournalSocket}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if err := p.open(); err != nil {
 		p.release()
 		return nil, fmt.Errorf("cannot make log pump: %w", err)
@@ -135,8 +143,10 @@ func (p *Pump) Close() {
 func (p *Pump) post(fn func()) bool { return p.poller.Post(fn) }
 
 func (p *Pump) release() {
-	for i := range p.targets {
-		p.targets[i].close()
+	p.cancel()
+	p.resolving.Wait()
+	for _, t := range p.targets {
+		t.close()
 	}
 	p.poller.Close()
 	for _, fd := range []int{p.timer, p.devNull, p.watch.fd} {

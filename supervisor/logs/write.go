@@ -119,6 +119,7 @@ func (l *Log) commit(b *batch) {
 	if len(l.pending) == 0 {
 		l.pending = nil
 	}
+	b.hasTold()
 	if len(b.sends) > 0 {
 		l.pump.send(b.sends)
 	}
@@ -134,9 +135,7 @@ func (l *Log) publish() {
 	for i := range l.stages {
 		st.DroppedBytes += l.stages[i].lost
 	}
-	for _, n := range l.unsent {
-		st.NotForwarded += n
-	}
+	st.NotForwarded, st.Forwarding = l.forwarding()
 	if *l.status.Load() != st {
 		l.status.Store(&st)
 	}
@@ -190,8 +189,8 @@ func (p *Pump) onTimer(uint32) {
 			p.arm(l.deadline)
 		}
 	}
-	for i := range p.targets {
-		p.targets[i].retry(now)
+	for _, t := range p.targets {
+		t.retry(now)
 	}
 }
 
