@@ -35,7 +35,7 @@ func logKeys() []Key {
 		key("max_size", size, `"10M"`, `"100M"`, "Size at which the log is rotated.").ours(),
 		key("max_files", integer(1, 1000), "5", "10", "Files of the log that are kept.").ours(),
 		key("compress", boolean, "true", "false", "Compress rotated files.").ours(),
-		key("forward", choice("syslog", "journal").list(), "", `["journal"]`, "Where else records go.").ours().note("the instance's"),
+		key("forward", forwards, "", `["journal", "tcp:192.0.2.7:514"]`, "Where else records go.").ours().note("the instance's"),
 		key("files", filePatterns, "", `["/var/log/nginx/*.log"]`, "Files that the service writes itself, to follow; the last component may be a pattern.").ours(),
 		key("reopen_signal", signal, "", `"SIGUSR1"`, "Signal on which main opens such files anew; with it they are rotated.").ours(),
 	}

@@ -141,6 +141,7 @@ var (
 	amount           = loosely("size or percentage", false, ParseAmount)
 	tasks            = loosely("number or percentage", false, ParseTasksMax)
 	cpuQuota         = strictly("percentage", false, ParseCPUQuota)
+	forwards         = strictly("syslog, journal, udp:HOST:PORT or tcp:HOST:PORT", true, parseForward)
 	filePatterns     = strictly("paths of files", true, onePath(parseFilePattern))
 	signal           = loosely("signal", false, ParseSignal)
 	workingDirectory = strictly("path", false, ParseWorkingDirectory)

@@ -2,8 +2,12 @@ package unit
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -151,6 +155,35 @@ func parseStreamOut(s string) (Stream, error) {
 	}
 	return Stream{}, fmt.Errorf("%q: one of log, null, inherit, tty, file:PATH, append:PATH, truncate:PATH", s)
 }
+
+// parseForward takes a log of the machine, or a syslog server.
+func parseForward(s string) (string, error) {
+	if s == "syslog" || s == "journal" {
+		return s, nil
+	}
+	kind, at, _ := strings.Cut(s, ":")
+	if kind != "udp" && kind != "tcp" {
+		return "", fmt.Errorf("%q: one of syslog, journal, udp:HOST:PORT, tcp:HOST:PORT", s)
+	}
+	host, port, err := net.SplitHostPort(at)
+	if err != nil {
+		return "", fmt.Errorf("%q: write %s:HOST:PORT, as in %[2]s:192.0.2.7:514, %[2]s:[2001:db8::7]:514", s, kind)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return "", fmt.Errorf("%q: a port is a number from 1 to 65535", s)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return kind + ":" + net.JoinHostPort(ip.String(), strconv.FormatUint(n, 10)), nil
+	}
+	if !hostName.MatchString(host) || len(host) > 253 || strings.Trim(host, "0123456789.") == "" {
+		return "", fmt.Errorf("%q: %q is neither an IP address nor a host name", s, host)
+	}
+	return kind + ":" + net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
+}
+
+// hostName is that of RFC 1123, and the underscore of names in use.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?$`)
 
 // parseFilePattern takes the path of a file that is followed.
 func parseFilePattern(s string) (string, error) {

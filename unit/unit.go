@@ -318,7 +318,7 @@ type Log struct {
 	MaxSize                 uint64 // bytes of one file
 	MaxFiles                int
 	Compress                bool
-	Forward                 []string       // syslog, journal
+	Forward                 []string       // syslog, journal, udp:HOST:PORT, tcp:HOST:PORT
 	Files                   []string       // inside the service; the last component may be a pattern of path.Match
 	ReopenSignal            syscall.Signal // 0: the files are not renamed
 }

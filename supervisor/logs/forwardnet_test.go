@@ -5,11 +5,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // syslogServer takes framed messages by TCP.
@@ -220,5 +226,93 @@ func TestForwardAfterRemove(t *testing.T) {
 	left := make(chan int, 1)
 	for n := 1; n > 0; n = <-left {
 		f.pump.post(func() { left <- len(f.pump.targets) })
+	}
+}
+
+const insideVar = "NSINIT_LOGS_TEST_INSIDE"
+
+// Debian's rsyslogd understands what is sent to it, by both protocols, and is
+// killed and started again: in a network namespace of the test's own.
+func TestForwardRsyslogd(t *testing.T) {
+	tool, err := exec.LookPath("rsyslogd")
+	if err != nil {
+		t.Skip("rsyslogd is not installed: packaging/deps.sh rsyslog")
+	}
+	if os.Getenv(insideVar) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestForwardRsyslogd$", "-test.v")
+		cmd.Env = append(os.Environ(), insideVar+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	loopback(t)
+	for _, kind := range []string{"udp", "tcp"} {
+		t.Run(kind, func(t *testing.T) { forwardToRsyslogd(t, tool, kind) })
+	}
+}
+
+// loopback brings lo up (netdevice(7)).
+func loopback(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func forwardToRsyslogd(t *testing.T, tool, kind string) {
+	dir := t.TempDir()
+	conf, out := filepath.Join(dir, "conf"), filepath.Join(dir, "out")
+	os.WriteFile(conf, fmt.Appendf(nil, `module(load="im%s")
+input(type="im%[1]s" port="10514" address="127.0.0.1" ruleset="r")
+template(name="t" type="string" string="%%protocol-version%%|%%app-name%%|%%procid%%|%%syslogfacility-text%%.%%syslogseverity-text%%|%%msg%%\n")
+ruleset(name="r") { action(type="omfile" file=%q template="t") }
+`, kind, out), 0o644)
+	f, _ := forwarding(t, kind+":127.0.0.1:10514")
+	f.log.Main(77)
+	f.log.Append(Record{Stream: Syslog, Priority: Err, Ident: "cron", PID: 5, Message: []byte("before it is there")})
+	server := exec.Command(tool, "-n", "-iNONE", "-f", conf)
+	start := func() {
+		server = exec.Command(tool, "-n", "-iNONE", "-f", conf)
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start()
+	defer func() { server.Process.Kill(); server.Wait() }()
+	w := f.attach(Stdout)
+	f.waitFile(out, "1|cron|5|daemon.err|before it is there\n")
+	f.write(w, "text\n")
+	f.waitFile(out, "1|www|77|daemon.info|text\n")
+	server.Process.Kill()
+	server.Wait()
+	f.write(w, "while it was away\nand more\n")
+	f.pumped(w)
+	start()
+	f.waitFile(out, "1|www|77|daemon.info|while it was away\n")
+	f.waitFile(out, "1|www|77|daemon.info|and more\n")
+	if st := f.log.Status(); st.NotForwarded != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func (f *fixture) waitFile(path, line string) {
+	f.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; unix.Poll(nil, 10) {
+		if b, _ := os.ReadFile(path); strings.Contains(string(b), line) {
+			return
+		} else if time.Now().After(end) {
+			f.t.Fatalf("%q has not come; there is %q; %+v", line, b, f.log.Status())
+		}
 	}
 }
