@@ -6,7 +6,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/logs"
+	"github.com/nsinit/nsinit/unit"
 )
 
 // followIn says which files of its own the unit's log follows.
@@ -30,6 +32,17 @@ func (m *Manager) followIn(s *service, cfg *logs.Config) {
 func (b *birth) survey() {
 	if u := b.g.def; len(u.Log.Files) > 0 {
 		b.log.Expect(logs.Survey(orElse(u.Filesystem.RootDirectory, "/"), u.Log.Files))
+	}
+}
+
+// makeOutputs makes the files for a service's output, where it could not: as
+// systemd does, with root as their owner. Why one cannot be made, its opening says.
+func makeOutputs(u *unit.Unit) {
+	for _, name := range compile.OutputFiles(u) {
+		fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+		if err == nil {
+			unix.Close(fd)
+		}
 	}
 }
 

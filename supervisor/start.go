@@ -164,6 +164,7 @@ func (b *birth) prepare() (owner isolate.Credentials, err error) {
 		return owner, err
 	}
 	b.placed = true
+	makeOutputs(g.def)
 	b.survey()
 	if n := len(svc.Spec.Execs); n > 0 { // the last is main; one before it may run as root
 		owner = svc.Spec.Execs[n-1].Cred

@@ -150,7 +150,11 @@ func parseStreamOut(s string) (Stream, error) {
 		return Stream{Kind: kind, Path: p}, err
 	case "journal", "syslog":
 		return Stream{}, fmt.Errorf("%q: write \"log\", and forward = [%q] to send it there too", s, kind)
-	case "socket", "fd", "kmsg", "kmsg+console", "journal+console":
+	case "journal+console", "syslog+console", "kmsg+console":
+		return Stream{}, fmt.Errorf("%q: the console is not a service's to write on beside a log; write \"log\", or \"tty\" with tty_path = \"/dev/console\"", s)
+	case "kmsg":
+		return Stream{}, fmt.Errorf("%q: the kernel's log is the machine's; write \"log\", and nsctl logs shows it", s)
+	case "socket", "fd":
 		return Stream{}, fmt.Errorf("%q is %w", s, errNotYet)
 	}
 	return Stream{}, fmt.Errorf("%q: one of log, null, inherit, tty, file:PATH, append:PATH, truncate:PATH", s)

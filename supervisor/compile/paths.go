@@ -44,7 +44,31 @@ func (c *compiler) paths() ([]isolate.PathRule, error) {
 			rules = append(rules, isolate.PathRule{Action: list.action, Path: entry.Path, Optional: entry.Optional})
 		}
 	}
+	for _, file := range OutputFiles(c.unit) {
+		rules = append(rules, isolate.PathRule{Action: isolate.PathReadWrite, Path: file, Optional: true})
+	}
 	return append(rules, c.bridges()...), nil
+}
+
+// OutputFiles lists the files of the host that standard_output and standard_error
+// name and that the service could not open, since its tree is read-only there:
+// systemd opens them before there is such a tree. They are made on the host where
+// they are missing, and writable in the tree; what the service may write anyway
+// is its own to make.
+func OutputFiles(u *unit.Unit) (list []string) {
+	f := &u.Filesystem
+	if !u.Isolation.Namespaces.Mount || f.RootDirectory != "" && f.RootDirectory != "/" {
+		return nil
+	}
+	for _, s := range []unit.Stream{u.Log.StandardOutput, u.Log.StandardError} {
+		own := s.Path == "" || slices.Contains(list, s.Path) || WritableAbove(u, s.Path) != "" ||
+			f.PrivateTmp && (within(s.Path, "/tmp") || within(s.Path, "/var/tmp")) ||
+			f.PrivateDevices && within(s.Path, "/dev") || f.PrivateRun && within(s.Path, "/run")
+		if !own {
+			list = append(list, s.Path)
+		}
+	}
+	return list
 }
 
 // bridges are what leads from a private /run and /dev to the machine: the
