@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,6 +110,55 @@ func TestFollowPassesWhatWasThere(t *testing.T) {
 	f.want("new", "new too")
 }
 
+// The same where the manager is killed before it has looked, and where the log
+// cannot be written when the service starts.
+func TestFollowPassesWhatWasThereInTrouble(t *testing.T) {
+	f := newTail(t, nil, "/app.log")
+	f.add("app.log", "old\n")
+	f.log.Expect(Survey(f.root, f.cfg.Files))
+	f.barrier()
+	f.stop()
+	f.start()
+	f.add("app.log", "new\n")
+	f.follow()
+	f.drain()
+	f.want("new")
+
+	base := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(base, nil, 0o644)
+	g := newTail(t, func(c *Config) { c.Dir = filepath.Join(base, "web") }, "/app.log")
+	g.add("app.log", "old\n")
+	g.log.Expect(Survey(g.root, g.cfg.Files))
+	g.follow()
+	g.add("app.log", "new\n")
+	g.barrier()
+	if st := g.log.Status(); st.Degraded == "" {
+		t.Errorf("%+v", st)
+	}
+	os.Remove(base)
+	g.waitFor(func() bool { return g.log.Status().Degraded == "" && g.log.Status().Records > 0 })
+	g.want("new")
+}
+
+// While an old file is being packed no name is given away.
+func TestFollowDoesNotRotateWhilePacking(t *testing.T) {
+	f := newTail(t, func(c *Config) { c.MaxSize, c.Reopen = 100, func() {} }, "/app.log")
+	f.follow()
+	f.pump.post(func() { f.log.tail.packing = true })
+	f.barrier()
+	f.add("app.log", strings.Repeat("x", 500)+"\n")
+	f.come(strings.Repeat("x", 500))
+	f.barrier()
+	if _, err := os.Stat(f.path("app.log.1")); err == nil {
+		t.Error("renamed")
+	}
+	f.pump.post(func() { f.log.tail.packing = false; f.log.flush() })
+	f.barrier()
+	if _, err := os.Stat(f.path("app.log.1")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFollowRenamed(t *testing.T) {
 	f := newTail(t, nil, "/app.log")
 	f.follow()
@@ -156,8 +206,13 @@ func TestFollowTruncated(t *testing.T) {
 	f.come("two")
 	os.WriteFile(f.path("app.log"), []byte("1\n"), 0o644)
 	f.come("1")
-	// Cut, and longer than before when somebody looks.
-	os.WriteFile(f.path("app.log"), []byte("other\ntext\nhere\n"), 0o644)
+	// Cut, and longer than before when somebody looks: nobody sees it short.
+	again, err := os.OpenFile(f.path("app.log"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	again.WriteString("other\ntext\nhere\n")
 	f.come("here")
 	f.want(strings.Repeat("x", 9000), "after the hole", "one", "two", "1", "other", "text", "here")
 }
@@ -491,4 +546,38 @@ func TestFollowLogrotate(t *testing.T) {
 		want = append(want, line, after)
 	}
 	f.want(want...)
+}
+
+// For every length that a kill in write(2) may leave `current` at, each line of
+// each file is there once.
+func TestTornEndOfTail(t *testing.T) {
+	f := newTail(t, nil, "/a.log", "/b.log")
+	f.follow()
+	f.add("a.log", "a1\na2\n")
+	f.add("b.log", "b1\n")
+	f.drain()
+	f.add("a.log", "a3\n")
+	f.add("b.log", "b2\nb3\n")
+	f.drain()
+	f.stop()
+	current := filepath.Join(f.cfg.Dir, currentName)
+	whole, err := os.ReadFile(current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < len(whole); n += 7 {
+		if err := os.WriteFile(current, whole[:n], 0o640); err != nil {
+			t.Fatal(err)
+		}
+		f.start()
+		f.follow()
+		f.drain()
+		f.stop()
+		got := f.texts(false)
+		slices.Sort(got)
+		if strings.Join(got, " ") != "a1 a2 a3 b1 b2 b3" {
+			t.Fatalf("cut at %d of %d: %q\n%s", n, len(whole), got, whole[:n])
+		}
+		os.Remove(filepath.Join(f.cfg.Dir, damagedName))
+	}
 }

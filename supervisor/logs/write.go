@@ -16,7 +16,13 @@ const skipMax = 2 << 20
 func (l *Log) flush() {
 	defer l.publish()
 	now := l.pump.now()
-	if l.closed || now < l.retryAt {
+	if l.closed {
+		return
+	}
+	if now < l.retryAt {
+		if l.waiting() { // it may not have been when the last attempt failed
+			l.setDeadline(l.retryAt)
+		}
 		return
 	}
 	if !l.current(now) {
