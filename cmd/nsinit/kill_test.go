@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestManagerKilled kills the manager 200 times under three services: nobody
-// but the manager notices, and of a numbered line every millisecond none is
-// missing and none is there twice.
+// TestManagerKilled kills the manager 200 times under four services: nobody
+// but the manager notices, and of a numbered line every millisecond, on standard
+// output or in a file that is rotated, none is missing and none is there twice.
 func TestManagerKilled(t *testing.T) {
 	kills := 200
 	if testing.Short() {
@@ -22,6 +22,17 @@ func TestManagerKilled(t *testing.T) {
 exec_start = "@PROBE@ seq"
 [log]
 log_rate_limit_burst = 0
+[install]
+wanted_by = "default"`,
+		"file": `
+[service]
+exec_start = "@PROBE@ seqfile /tmp/seq"
+[log]
+log_rate_limit_burst = 0
+files = "/tmp/seq"
+reopen_signal = "SIGUSR1"
+max_size = "32K"
+max_files = 1000
 [install]
 wanted_by = "default"`,
 		"web": `
@@ -38,7 +49,7 @@ watchdog_sec = "20s"
 [install]
 wanted_by = "default"`,
 	})
-	units := []string{"seq", "web", "notify"}
+	units := []string{"seq", "file", "web", "notify"}
 	pids := map[string]string{}
 	for _, u := range units {
 		if err := in.await(u, "sub_state", "running"); err != nil {
@@ -74,21 +85,26 @@ wanted_by = "default"`,
 			}
 		}
 	}
-	if out, stderr, code := in.nsctl("stop", "seq"); code != 0 {
+	if out, stderr, code := in.nsctl("stop", "seq", "file"); code != 0 {
 		t.Errorf("nsctl stop: exit %d: %s%s", code, out, stderr)
 	}
-	out, _, _ := in.nsctl("logs", "-u", "seq", "-o", "cat")
-	n, err := consecutive(out)
-	if err != nil {
-		t.Error(err)
+	for _, unit := range []string{"seq", "file"} {
+		out, _, _ := in.nsctl("logs", "-u", unit, "-o", "cat")
+		n, err := consecutive(out)
+		if err != nil {
+			t.Errorf("%s: %v", unit, err)
+		}
+		if last := lastNumber(out); last != n {
+			t.Errorf("%s: %d lines, and the last is %d", unit, n, last)
+		}
+		if n < 10*kills {
+			t.Errorf("%s: only %d lines during %d kills", unit, n, kills)
+		}
+		if rotated := strings.Count(out, "log: rotated /tmp/seq"); unit == "file" && rotated < n*5/32768/2 {
+			t.Errorf("%d lines, and only %d rotations", n, rotated)
+		}
+		t.Logf("%s: %d kills, %d lines; the slowest manager answered after %v", unit, kills, n, slowest)
 	}
-	if last := lastNumber(out); last != n {
-		t.Errorf("%d lines, and the last is %d", n, last)
-	}
-	if n < 10*kills {
-		t.Errorf("only %d lines during %d kills", n, kills)
-	}
-	t.Logf("%d kills, %d lines; the slowest manager answered after %v", kills, n, slowest)
 }
 
 func lastNumber(text string) (last int) {

@@ -15,6 +15,7 @@
 //	probe orphans N              orphan N processes, each of which ends at once, then as run
 //	probe lines N [DELAY]        print the numbers 1 to N, DELAY apart, then as run
 //	probe seq                    print a number every millisecond
+//	probe seqfile FILE           do that into a file of its own, opened anew at SIGUSR1
 //	probe http ADDRESS           serve "hello" there, and say so to the notify socket
 //	probe get URL                print what URL answers
 //	probe listen PATH            say "hello" to who connects to that Unix socket
@@ -50,7 +51,7 @@ func main() {
 		"run": func([]string) error { return wait() }, "exit": exit, "signal": endBySignal, "stubborn": stubborn,
 		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
 		"escape": escape, "zombies": zombies, "orphans": orphans,
-		"lines": lines, "seq": sequence, "http": serve, "get": get, "listen": listen, "dial": dial, "datagrams": datagrams, "passed": passed,
+		"lines": lines, "seq": sequence, "seqfile": sequenceFile, "http": serve, "get": get, "listen": listen, "dial": dial, "datagrams": datagrams, "passed": passed,
 		"where": where, "descriptors": descriptors,
 		"attack": attack, "sigspam": sigspam, "overwrite": overwrite, "hold": hold,
 	}
@@ -169,6 +170,30 @@ func sequence([]string) error {
 			return err
 		}
 		<-tick.C
+	}
+}
+
+// sequenceFile does the same into a file, which it opens anew at SIGUSR1.
+func sequenceFile(args []string) error {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGUSR1)
+	var file *os.File
+	for i, tick := 1, time.NewTicker(time.Millisecond); ; i++ {
+		select {
+		case <-again:
+			file.Close()
+			file = nil
+		case <-tick.C:
+		}
+		if file == nil {
+			var err error
+			if file, err = os.OpenFile(args[0], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+				return err
+			}
+		}
+		if _, err := file.WriteString(strconv.Itoa(i) + "\n"); err != nil {
+			return err
+		}
 	}
 }
 
