@@ -81,8 +81,13 @@ func TestForwardTCP(t *testing.T) {
 	if got := s.next(); !regexp.MustCompile(`^<28>1 20\S+Z \S+ c_ron 5 ID47 - tick\nand tock$`).MatchString(got) {
 		t.Errorf("got %q", got)
 	}
-	// It goes, and is there again.
+	// It goes while nothing waits, which is no trouble, and is there again.
+	f.pump.post(func() { f.pump.targets["tcp:"+s.l.Addr().String()].landed() })
 	first.Close()
+	f.waitClosed()
+	if st := f.log.Status(); st.Forwarding != "" {
+		t.Errorf("%+v", st)
+	}
 	addr := s.l.Addr().String()
 	s.l.Close()
 	f.log.Notice(Info, "while it was away")
@@ -96,6 +101,22 @@ func TestForwardTCP(t *testing.T) {
 	f.waitQuiet()
 	if st := f.log.Status(); st.NotForwarded != 0 || st.Forwarding != "" {
 		t.Errorf("%+v", st)
+	}
+}
+
+// waitClosed waits until no target is connected.
+func (f *fixture) waitClosed() {
+	open := make(chan int, 1)
+	for n := 1; n > 0; n = <-open {
+		f.pump.post(func() {
+			n := 0
+			for _, t := range f.pump.targets {
+				if t.fd >= 0 {
+					n++
+				}
+			}
+			open <- n
+		})
 	}
 }
 

@@ -248,6 +248,10 @@ func (t *target) readEnd() error {
 func (t *target) fail(err error) {
 	t.close()
 	t.queue, t.flight, t.sent = append(t.flight, t.queue...), nil, 0
+	if len(t.queue) == 0 { // the next record tries it again
+		t.say("")
+		return
+	}
 	at := t.path
 	if t.net != "" {
 		at = net.JoinHostPort(t.host, strconv.Itoa(int(t.port)))
