@@ -31,7 +31,7 @@ func TestErrors(t *testing.T) {
 		{"before any table", "exec_start = '/bin/x'\n",
 			"1:1: the key exec_start stands before any table; it belongs to [service]"},
 		{"several at once", "[service]\ntype = 'forkin'\nexec_start = 'x'\nrestart = true\nrestart_sec = 'soon'\n",
-			"2:8: type = \"forkin\": one of simple, exec, oneshot, notify, idle\n" +
+			"2:8: type = \"forkin\": one of simple, exec, oneshot, notify, notify-reload, forking, idle\n" +
 				"3:14: exec_start: command \"x\" does not begin with an absolute path; write a command as one string (\"/bin/x -a b\") or its exact argv as an array in the array ([[\"/bin/x\", \"-a\", \"b\"]])\n" +
 				"4:11: restart = true: one of no, always, on-success, on-failure, on-abnormal, on-abort, on-watchdog\n" +
 				"5:15: restart_sec: time span \"soon\": expected a number at \"soon\""},
@@ -45,9 +45,9 @@ func TestErrors(t *testing.T) {
 				"5:8: a bare word is no value: write it in quotes, \"www-data\""},
 		{"quoted boolean", service + "send_sighup = 'yes'\n",
 			"3:15: send_sighup = \"yes\": true or false, without quotes"},
-		{"not yet", "[service]\ntype = 'forking'\npid_file = '/run/x'\nexec_start = '/bin/x'\n[socket.web]\nlisten_stream = 80\n[timer]\non_boot_sec = 5\n",
-			"2:8: type = \"forking\" is not supported yet; have the program stay in the foreground, and write type = \"simple\", \"exec\" or \"notify\"\n" +
-				"3:1: pid_file is not supported yet\n" +
+		{"not yet", "[service]\ntype = 'dbus'\nbus_name = 'org.x'\nexec_start = '/bin/x'\n[socket.web]\nlisten_stream = 80\n[timer]\non_boot_sec = 5\n",
+			"2:8: type = \"dbus\" is not supported yet; write type = \"exec\"; it counts as started without its bus name\n" +
+				"3:1: bus_name is not supported yet\n" +
 				"5:2: [socket.NAME] is not supported yet\n" +
 				"7:2: [timer] is not supported yet"},
 		{"network not yet", service + "[network]\nmode = 'veth'\npublish = '80:80'\n",

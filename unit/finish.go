@@ -126,7 +126,7 @@ func (b *builder) finishService() {
 		s.TimeoutAbortSec = s.TimeoutStopSec
 	}
 	if !b.chosen("service.notify_access") {
-		s.NotifyAccess = pick(s.Type == "notify" || s.WatchdogSec > 0, "main", "none")
+		s.NotifyAccess = pick(s.Notifies() || s.WatchdogSec > 0, "main", "none")
 	}
 	if !b.chosen("service.restart_kill_signal") {
 		s.RestartKillSignal = s.KillSignal

@@ -30,10 +30,7 @@ var renamedKeys = map[string]struct{ table, write string }{
 
 // typesMeanwhile says what to write for a type that is not supported yet.
 var typesMeanwhile = map[string]string{
-	"forking":       `have the program stay in the foreground, and write type = "simple", "exec" or "notify"`,
-	"dbus":          `write type = "exec"; it counts as started without its bus name`,
-	"idle":          `write type = "exec" and after`,
-	"notify-reload": `write type = "notify" and exec_reload`,
+	"dbus": `write type = "exec"; it counts as started without its bus name`,
 }
 
 // unknownKey says what a key that its table does not have may mean: another

@@ -11,7 +11,7 @@ func serviceKeys() []Key {
 // programKeys say what runs, and when that counts as started.
 func programKeys() []Key {
 	return []Key{
-		key("type", choice("simple", "exec", "oneshot", "notify", "idle").soon("notify-reload", "forking", "dbus"), `"simple"`, `"notify"`, "When the service counts as started."),
+		key("type", choice("simple", "exec", "oneshot", "notify", "notify-reload", "forking", "idle").soon("dbus"), `"simple"`, `"notify"`, "When the service counts as started."),
 		key("activation", choice("boot").soon("demand"), `"boot"`, `"boot"`, "Whether the service starts with its targets or by its triggers.").ours(),
 		key("exec_condition", commands, "", `"/usr/bin/test -e /etc/flag"`, "Commands that run first; exit status 1 to 254 skips the start."),
 		key("exec_start_pre", commands, "", `"/usr/sbin/nginx -t"`, "Commands that run before exec_start."),
@@ -20,11 +20,11 @@ func programKeys() []Key {
 		key("exec_reload", commands, "", `"/bin/kill -HUP $MAINPID"`, "Commands that make the service read its configuration again."),
 		key("exec_stop", commands, "", `"/usr/bin/redis-cli shutdown"`, "Commands that ask the service to stop."),
 		key("exec_stop_post", commands, "", `"/bin/rm -f /run/x.lock"`, "Commands that run after the service has ended, however it did."),
-		later("pid_file", text, "", `"/run/nginx.pid"`, "File in which a forking service names its main process."),
-		later("guess_main_pid", boolean, "true", "false", "Guess the main process of a forking service without pid_file."),
+		key("pid_file", pidFile, "", `"/run/nginx.pid"`, "File in which a forking service names its main process; a relative path is below /run. It is removed after the stop."),
+		key("guess_main_pid", boolean, "true", "false", "Without pid_file, take the one process that a forking service leaves to process 1 of its namespace for its main process."),
 		later("bus_name", text, "", `"org.example.Daemon"`, "D-Bus name that a service of type dbus takes."),
-		key("notify_access", choice("none", "main", "exec", "all"), "", `"all"`, "Whose messages on the notify socket count.").note(`"main" for type notify, otherwise "none"`),
-		later("reload_signal", signal, `"SIGHUP"`, `"SIGUSR1"`, "Signal that makes a service of type notify-reload reload."),
+		key("notify_access", choice("none", "main", "exec", "all"), "", `"all"`, "Whose messages on the notify socket count.").note(`"main" for the types notify and notify-reload, otherwise "none"`),
+		key("reload_signal", signal, `"SIGHUP"`, `"SIGUSR1"`, "Signal that makes a service of type notify-reload reload."),
 		key("remain_after_exit", boolean, "false", "true", "Count the service as active after its processes have ended."),
 		key("exit_type", choice("main", "cgroup"), `"main"`, `"cgroup"`, "Whether the service ends with its main process or with its last one."),
 		key("oom_policy", choice("continue", "stop", "kill"), `"stop"`, `"continue"`, "What follows when the kernel kills a process for lack of memory."),

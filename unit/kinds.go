@@ -128,6 +128,7 @@ var (
 	unitNames     = strictly("unit names", true, parseUnitNames)
 	absolutePath  = strictly("path", false, ParsePath)
 	absolutePaths = strictly("paths", true, onePath(ParsePath))
+	pidFile       = strictly("path", false, parsePidFile)
 	pathEntries   = strictly("paths", true, onePath(ParsePathEntry))
 	binds         = strictly("source:destination:option", true, onePath(ParseBind))
 	tmpfsMounts   = strictly("path:options", true, onePath(ParseTmpfs))

@@ -103,7 +103,7 @@ type Position struct {
 
 // Service is the [service] table.
 type Service struct {
-	Type       string // simple, exec, oneshot, notify, idle
+	Type       string // simple, exec, oneshot, notify, notify-reload, forking, idle
 	Activation string // boot
 
 	ExecCondition []Command
@@ -114,7 +114,10 @@ type Service struct {
 	ExecStop      []Command
 	ExecStopPost  []Command
 
-	NotifyAccess    string // none, main, exec, all
+	PidFile         string // clean and absolute; "": there is none
+	GuessMainPid    bool
+	ReloadSignal    syscall.Signal // of type notify-reload
+	NotifyAccess    string         // none, main, exec, all
 	RemainAfterExit bool
 	ExitType        string // main, cgroup
 	OomPolicy       string // continue, stop, kill
@@ -195,6 +198,9 @@ type Service struct {
 	UtmpIdentifier string // at most four bytes; "": no entry
 	UtmpMode       string // init, login, user
 }
+
+// Notifies reports whether the service counts as started when it says READY=1.
+func (s *Service) Notifies() bool { return s.Type == "notify" || s.Type == "notify-reload" }
 
 // Isolation is the [isolation] table.
 type Isolation struct {

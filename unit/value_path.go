@@ -41,6 +41,14 @@ func cleanAbsolute(p string) (string, error) {
 // ParsePath reads an absolute path and returns it clean.
 func ParsePath(s string) (string, error) { return cleanAbsolute(s) }
 
+// parsePidFile reads pid_file: a relative path is below /run, as systemd has it.
+func parsePidFile(s string) (string, error) {
+	if s != "" && s[0] != '/' {
+		s = "/run/" + s
+	}
+	return cleanAbsolute(s)
+}
+
 // ParsePathEntry reads an absolute path with systemd's prefixes "-" (may be
 // missing) and "+" (below root_directory), in either order.
 func ParsePathEntry(s string) (PathEntry, error) {

@@ -107,6 +107,7 @@ func (e *Engine) missed(u *record, seen Observed) []Event {
 		news = append(news, Launched{r})
 	}
 	news = append(news, recorded(r, seen)...)
+	news = append(news, named(r, seen.Named, u.cfg)...)
 	if !seen.Reaper && (u.m.Reaper || seen.Populated) {
 		news = append(news, ReaperLost{r, Status{Code: CodeUnknown}})
 	}
@@ -128,13 +129,29 @@ func recorded(r Ref, seen Observed) []Event {
 	for _, p := range seen.Mains {
 		news = append(news, MainStarted{r, p.Index, p.PID})
 		if p.Status.Code != CodeNone {
-			news = append(news, MainExited{r, p.Index, p.Status})
+			news = append(news, MainExited{Ref: r, Index: p.Index, Status: p.Status})
 		}
 	}
 	if seen.Setup != (Setup{}) {
 		news = append(news, SetupFailed{r, seen.Setup})
 	}
 	return news
+}
+
+// named reads what stands beside the record: the main process that an earlier
+// manager named in a forking service.
+func named(r Ref, p Program, cfg *Config) []Event {
+	switch {
+	case p == (Program{}):
+		return nil
+	case p.Status.Code != CodeNone:
+		return []Event{MainExited{Ref: r, Status: p.Status}}
+	}
+	from := FromGuess
+	if cfg.PidFile {
+		from = FromPidFile
+	}
+	return []Event{MainNamed{r, p.PID, from}}
 }
 
 // resumed asks a machine to repeat the effects that it waits for.
@@ -147,7 +164,11 @@ func (s *step) onResumed() {
 		s.feedWatchdog() // nobody was there to hear it
 	}
 	switch s.m.State {
-	case Inactive, Condition, StartPre, Start, Running, Exited, Reached, Failed, AutoRestart, AutoRestartQueued:
+	case Start:
+		if s.unnamed() && !s.m.Pending {
+			s.emit(FindMain{s.ref(), true})
+		}
+	case Inactive, Condition, StartPre, Running, Exited, Reached, Failed, AutoRestart, AutoRestartQueued:
 	case Checking:
 		s.emit(CheckConditions{s.ref()})
 	case Launching:
@@ -159,10 +180,15 @@ func (s *step) onResumed() {
 		if s.m.Hook {
 			s.runHook(s.m.HookKind, s.m.HookIndex)
 		}
+		if s.m.State == StartPost && s.awaitsPidFile() {
+			s.emit(FindMain{s.ref(), true})
+		}
 	case Reloading:
 		if s.m.Hook {
 			s.m.Hook = false
 			s.reloaded(Canceled)
+		} else if s.m.ReloadAt != 0 {
+			s.sendReload()
 		}
 	case Stop:
 		s.m.Hook = false

@@ -24,7 +24,8 @@ type Config struct {
 	StartLimitAction, FailureAction, SuccessAction string        // "" and "none": nothing
 	JobTimeout                                     time.Duration // 0 and Forever: none
 
-	Type            string // simple, exec, oneshot, notify, idle
+	Type            string // simple, exec, oneshot, notify, notify-reload, forking, idle
+	PidFile         bool   // there is a pid_file
 	RemainAfterExit bool
 	ExitType        string // main, cgroup
 	OOMPolicy       string // continue, stop, kill
@@ -48,7 +49,18 @@ type Config struct {
 	KillMode                                                       string // control-group, mixed, process, none
 	KillSignal, RestartKillSignal, FinalKillSignal, WatchdogSignal int
 	SendSigkill, SendSighup                                        bool
+	ReloadSignal                                                   int // of type notify-reload
 }
+
+// forks: exec_start is through when the daemon that it leaves behind is ready;
+// main is named after that.
+func (c *Config) forks() bool { return c.Type == "forking" }
+
+// notifies: the service says itself when it is ready.
+func (c *Config) notifies() bool { return c.Type == "notify" || c.Type == "notify-reload" }
+
+// reloads: there is a way to have it read its configuration again.
+func (c *Config) reloads() bool { return len(c.ExecReload) > 0 || c.Type == "notify-reload" }
 
 // Line is what matters here of one command.
 type Line struct {

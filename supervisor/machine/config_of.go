@@ -21,7 +21,7 @@ func ConfigOf(u *unit.Unit) Config {
 		StartLimitInterval: u.StartLimitIntervalSec, StartLimitBurst: u.StartLimitBurst,
 		StartLimitAction: u.StartLimitAction, FailureAction: u.FailureAction, SuccessAction: u.SuccessAction,
 		JobTimeout: u.JobTimeoutSec,
-		Type:       s.Type, RemainAfterExit: s.RemainAfterExit, ExitType: s.ExitType, OOMPolicy: s.OomPolicy,
+		Type:       s.Type, PidFile: s.PidFile != "", RemainAfterExit: s.RemainAfterExit, ExitType: s.ExitType, OOMPolicy: s.OomPolicy,
 		Restart: s.Restart, RestartSec: s.RestartSec, RestartSteps: s.RestartSteps,
 		RestartMaxDelay: s.RestartMaxDelaySec, RestartRandomDelay: s.RestartRandomizedDelaySec, Seed: seed(u.Name),
 		SuccessExit: exitSet(s.SuccessExitStatus), PreventExit: exitSet(s.RestartPreventExitStatus),
@@ -30,7 +30,7 @@ func ConfigOf(u *unit.Unit) Config {
 		RuntimeMax: s.RuntimeMaxSec, Watchdog: s.WatchdogSec,
 		KillMode: s.KillMode, KillSignal: int(s.KillSignal), RestartKillSignal: int(s.RestartKillSignal),
 		FinalKillSignal: int(s.FinalKillSignal), WatchdogSignal: int(s.WatchdogSignal),
-		SendSigkill: s.SendSigkill, SendSighup: s.SendSighup,
+		SendSigkill: s.SendSigkill, SendSighup: s.SendSighup, ReloadSignal: int(s.ReloadSignal),
 	}
 	c.ExecCondition, c.ExecStartPre, c.ExecStart = linesOf(s.ExecCondition), linesOf(s.ExecStartPre), linesOf(s.ExecStart)
 	c.ExecStartPost, c.ExecReload = linesOf(s.ExecStartPost), linesOf(s.ExecReload)

@@ -23,6 +23,15 @@ type RunHook struct {
 	Run   uint64
 }
 
+// FindMain: look for the main process of a forking service in pid_file, else
+// for the one process that it left to its reaper; answer MainNamed, MainExited
+// where that one has ended, or MainUnnamed. With Wait a pid_file is watched on
+// after a MainUnnamed, until there is another answer or the start is over.
+type FindMain struct {
+	Ref
+	Wait bool
+}
+
 // AbortHook: kill the hook Run with SIGKILL. Its HookExited may still come.
 type AbortHook struct {
 	Ref
@@ -113,6 +122,7 @@ type Bug struct {
 func (CheckConditions) effect() {}
 func (Launch) effect()          {}
 func (RunHook) effect()         {}
+func (FindMain) effect()        {}
 func (AbortHook) effect()       {}
 func (Signal) effect()          {}
 func (KillAll) effect()         {}

@@ -168,7 +168,7 @@ const (
 	ExecCondition   Result = "exec-condition"
 	SetupFailure    Result = "setup"
 	ReaperGone      Result = "reaper-lost"
-	StatusUnknown   Result = "status-unknown" // main ended, and nobody could tell how
+	StatusUnknown   Result = "status-unknown" // main ended, and nobody could tell how, or which it was
 	ConditionFailed Result = "condition-failed"
 	AssertFailed    Result = "assert-failed"
 	DependencyFail  Result = "dependency"
@@ -221,6 +221,17 @@ func (k Kind) rank() int {
 	}
 	return 0
 }
+
+// MainFrom says how a main process that exec_start has not become was found.
+type MainFrom string
+
+// The ways. FromExec is none: main is what exec_start runs.
+const (
+	FromExec    MainFrom = ""
+	FromPidFile MainFrom = "pid_file"
+	FromGuess   MainFrom = "guess"
+	FromNotify  MainFrom = "MAINPID="
+)
 
 // Whom is which processes a signal goes to.
 type Whom string

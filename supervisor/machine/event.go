@@ -103,7 +103,8 @@ type SetupFailed struct {
 	Setup Setup
 }
 
-// ProgramStarted: an exec_condition or exec_start_pre command runs.
+// ProgramStarted: an exec_condition or exec_start_pre command runs, or exec_start
+// of a forking service.
 type ProgramStarted struct {
 	Ref
 	Kind  Kind
@@ -111,7 +112,7 @@ type ProgramStarted struct {
 	PID   int
 }
 
-// ProgramExited: an exec_condition or exec_start_pre command ended.
+// ProgramExited: what ProgramStarted told of ended.
 type ProgramExited struct {
 	Ref
 	Kind   Kind
@@ -120,17 +121,34 @@ type ProgramExited struct {
 }
 
 // MainStarted: the execve of exec_start line Index succeeded. PID is the host's.
+// A forking service has MainNamed instead.
 type MainStarted struct {
 	Ref
 	Index int
 	PID   int
 }
 
-// MainExited: exec_start line Index, or what MAINPID= named since, ended.
+// MainExited: exec_start line Index, or what was named main since, ended. In a
+// forking service it may be one that had ended before it could be named.
 type MainExited struct {
 	Ref
 	Index  int
 	Status Status
+	Left   bool // there are other processes in the payload
+}
+
+// MainNamed: this process of the payload is main: that of a forking service, or
+// another than before.
+type MainNamed struct {
+	Ref
+	PID  int // the host's
+	From MainFrom
+}
+
+// MainUnnamed: FindMain found none. Why is for people.
+type MainUnnamed struct {
+	Ref
+	Why string
 }
 
 // PayloadEmpty: cgroup.events of the payload's cgroup reads populated 0 at the
@@ -171,6 +189,7 @@ type OOMKilled struct{ Ref }
 type Notify struct {
 	Ref
 	Ready, Reloading, Stopping bool
+	ReloadingAt                Instant // MONOTONIC_USEC= of RELOADING=1, 0 without
 	HasStatus                  bool
 	Status                     string
 	Errno                      int
@@ -207,6 +226,8 @@ func (ProgramStarted) event()    {}
 func (ProgramExited) event()     {}
 func (MainStarted) event()       {}
 func (MainExited) event()        {}
+func (MainNamed) event()         {}
+func (MainUnnamed) event()       {}
 func (PayloadEmpty) event()      {}
 func (ReaperLost) event()        {}
 func (Released) event()          {}

@@ -27,16 +27,21 @@
 //     reaper. A stop must wait for the answer, in stop-sigterm.
 //   - condition, start-pre: the reaper runs those commands, one after the other.
 //   - start: main runs; a notify service has not said READY=1, or a oneshot
-//     is not through its lines.
-//   - start-post: main is good, the hooks after it run.
+//     is not through its lines. In a forking service exec_start runs, which is
+//     a command like those before; then main is looked for, and its pid_file
+//     waited for.
+//   - start-post: main is good, the hooks after it run. A pid_file that one of
+//     them should have written is waited for here.
 //
 // Up, wanted up:
 //
-//   - running: main runs (or, with exit_type cgroup, anything does).
+//   - running: main runs (or, with exit_type cgroup, anything does). In a
+//     forking service whose main is not known, anything does too: its last
+//     process ends it, and how it ended is unknown.
 //   - exited: main ended well and remain_after_exit is set.
 //   - reached: a target; there is nothing behind it.
-//   - reload: exec_reload runs, or the service said RELOADING=1. However it
-//     ends, running follows, with ReloadResult.
+//   - reload: exec_reload runs, reload_signal was sent, or the service said
+//     RELOADING=1. However it ends, running follows, with ReloadResult.
 //
 // Going down. Wanted up here means that the unit ended by itself (Why is own)
 // and restart has a say at the end; wanted down means that somebody decided.
@@ -64,7 +69,10 @@
 // be launched: two payloads of one unit cannot be, except where kill_mode
 // leaves the old one alone. Payload means "not known to be empty"; only
 // PayloadEmpty clears it, and every command started sets it. Pending means that
-// the reaper will start something yet, so an empty payload proves nothing.
+// the reaper will start something yet, so an empty payload proves nothing, or
+// that exec_start of a forking service is at it: nothing was started well.
+// MainFrom tells whether main was named, which a forking service has none
+// without; one that was named is known for the rest of the start, dead or alive.
 // Every state but those at rest, up, checking, releasing and
 // auto-restart-queued has a deadline, unless its timeout is infinite; the
 // others wait for the manager, which always answers, or for nothing.
@@ -137,6 +145,10 @@ func (s *step) dispatch(ev Event) {
 		s.onMainStarted(ev)
 	case MainExited:
 		s.onMainExited(ev)
+	case MainNamed:
+		s.onMainNamed(ev)
+	case MainUnnamed:
+		s.onMainUnnamed(ev)
 	case PayloadEmpty:
 		s.onPayloadEmpty()
 	case ReaperLost:

@@ -43,7 +43,7 @@ func (e *Engine) request(r Request) {
 	case VerbReload:
 		e.reload(i, w)
 	case VerbReloadOrRestart:
-		if u.m.State.Up() && len(u.cfg.ExecReload) > 0 {
+		if u.m.State.Up() && u.cfg.reloads() {
 			e.reload(i, w)
 			return
 		}
@@ -180,7 +180,7 @@ func (e *Engine) reload(i int, w waiter) {
 	u := e.units[i]
 	name := u.cfg.Name
 	switch {
-	case len(u.cfg.ExecReload) == 0:
+	case !u.cfg.reloads():
 		e.answer(w.id, w.verb, name, JobFailed, Reason{Text: "cannot reload: it has no exec_reload"})
 		return
 	case u.job != nil && u.job.verb == VerbStop:
@@ -194,7 +194,7 @@ func (e *Engine) reload(i int, w waiter) {
 	e.join(i, w)
 	for _, n := range e.graph.reach(i, ReloadTo) {
 		o := e.units[n]
-		if o.m.State.Up() && len(o.cfg.ExecReload) > 0 && (o.job == nil || o.job.verb == VerbReload) {
+		if o.m.State.Up() && o.cfg.reloads() && (o.job == nil || o.job.verb == VerbReload) {
 			e.put(n, VerbReload, StopNone)
 		}
 	}

@@ -64,7 +64,7 @@ func cleanSignal(sig int) bool {
 }
 
 func (s *step) judgeMain(ev MainExited) Result {
-	if s.ignored(KindStart, ev.Index) {
+	if s.ignored(KindStart, ev.Index) && !s.cfg.forks() {
 		return Success
 	}
 	return s.judge(ev.Status, s.cfg.Type != "oneshot", s.cfg.SuccessExit)
@@ -81,6 +81,8 @@ func (s *step) judgeProgram(ev ProgramExited) Result {
 		return Success
 	case ev.Kind == KindCondition && ev.Status.Code == CodeExited && ev.Status.Value > 0 && ev.Status.Value < 255:
 		return ExecCondition
+	case ev.Kind == KindStart: // of a forking service
+		return s.judge(ev.Status, true, s.cfg.SuccessExit)
 	}
 	return s.judge(ev.Status, false, ExitSet{})
 }

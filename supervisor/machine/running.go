@@ -1,13 +1,18 @@
 package machine
 
-import "time"
+import (
+	"syscall"
+	"time"
+)
 
 func (s *step) onMainExited(ev MainExited) {
-	if s.m.past(KindStart, ev.Index, true) {
+	if !s.mainNews(ev) {
 		return
 	}
-	s.at(KindStart, ev.Index, true)
 	result := s.judgeMain(ev)
+	if result == Success && s.leftOthers(ev) {
+		result = Protocol
+	}
 	s.m.MainAlive, s.m.MainStatus = false, ev.Status
 	if s.m.Result == Success && result != Success {
 		s.m.Last = ev.Status
@@ -40,17 +45,32 @@ func (s *step) onMainExited(ev MainExited) {
 	}
 }
 
+// mainNews reports whether that end of main has not been heard of.
+func (s *step) mainNews(ev MainExited) bool {
+	if s.cfg.forks() {
+		return s.daemonNews()
+	}
+	if s.m.past(KindStart, ev.Index, true) {
+		return false
+	}
+	s.at(KindStart, ev.Index, true)
+	return true
+}
+
 // mainDone is the end of an exec_start line before the unit was good: the next
 // line or success for a oneshot, too early for a notify service.
 func (s *step) mainDone(result Result) {
 	switch {
+	case s.cfg.forks():
+		s.fail(result)
+		s.daemonKnown()
 	case result != Success:
 		s.m.Pending = false
 		s.enterSignal(StopSigterm, result)
 	case s.m.Pending: // the reaper starts the next line
 	case s.cfg.Type == "oneshot":
 		s.enterStartPost()
-	case s.cfg.Type == "notify":
+	case s.cfg.notifies():
 		s.enterSignal(StopSigterm, Protocol)
 	default:
 		s.enterRunning()
@@ -60,9 +80,13 @@ func (s *step) mainDone(result Result) {
 func (s *step) onPayloadEmpty() {
 	s.m.Payload = false
 	switch s.m.State {
-	case Launching, Condition, StartPre, Start, StartPost, Exited, Reloading, Stop, StopPost, Releasing:
+	case Launching, Condition, StartPre, Exited, Reloading, Stop, StopPost, Releasing:
+	case Start, StartPost:
+		if s.awaitsPidFile() && !s.m.Pending && !s.m.Hook {
+			s.emit(FindMain{s.ref(), true}) // for the last time
+		}
 	case Running:
-		if s.cfg.ExitType == "cgroup" && !s.m.MainAlive {
+		if (s.cfg.ExitType == "cgroup" || s.unnamed()) && !s.m.MainAlive {
 			s.enterRunning()
 		}
 	case StopWatchdog, StopSigterm, StopSigkill, FinalSigterm, FinalSigkill:
@@ -180,15 +204,15 @@ func (s *step) nextHook(more bool, result Result, then func()) {
 func (s *step) onReload() {
 	switch s.m.State {
 	case Running, Exited:
-		if len(s.cfg.ExecReload) == 0 {
+		if !s.cfg.reloads() {
 			s.bug() // the engine refuses it
 			return
 		}
 		s.m.ReloadResult = Success
 		s.enter(Reloading)
 		s.feedWatchdog()
-		s.runHook(KindReload, 0)
 		s.deadlineIn(s.cfg.TimeoutStart)
+		s.beginReload()
 	case Inactive, Checking, Launching, Condition, StartPre, Start, StartPost, Reached, Reloading,
 		Stop, StopWatchdog, StopSigterm, StopSigkill, StopPost, FinalSigterm, FinalSigkill, Releasing,
 		Failed, AutoRestart, AutoRestartQueued:
@@ -196,17 +220,38 @@ func (s *step) onReload() {
 	}
 }
 
+// beginReload sends reload_signal, runs exec_reload, or does both, as systemd
+// does. Where main is gone there is nobody to signal.
+func (s *step) beginReload() {
+	if s.cfg.Type == "notify-reload" && s.m.MainAlive {
+		s.m.ReloadAt = s.now
+		s.sendReload()
+	}
+	if len(s.cfg.ExecReload) > 0 {
+		s.runHook(KindReload, 0)
+	} else if s.m.ReloadAt == 0 {
+		s.reloaded(Success)
+	}
+}
+
+func (s *step) sendReload() {
+	s.emit(Signal{s.ref(), s.cfg.ReloadSignal, WhomMain}, Signal{s.ref(), int(syscall.SIGCONT), WhomMain})
+}
+
 // reloaded ends a reload, good or bad: the service runs on. One that announced
 // RELOADING=1 has the last word with READY=1.
 func (s *step) reloaded(result Result) {
 	if result != Success {
-		s.m.ReloadResult, s.m.Notified = result, false
+		s.m.ReloadResult, s.m.Notified, s.m.ReloadAt = result, false, 0
 	}
-	if s.m.Notified && s.m.MainAlive {
+	if (s.m.Notified || s.m.ReloadAt != 0) && s.m.MainAlive {
 		return
 	}
-	s.m.Notified = false
+	s.m.Notified, s.m.ReloadAt = false, 0
 	s.enterRunning()
+	if s.cfg.PidFile && s.m.State == Running {
+		s.emit(FindMain{Ref: s.ref()}) // it may have become another
+	}
 }
 
 func (s *step) onOOM() {
@@ -252,8 +297,8 @@ func (s *step) onNotify(ev Notify) {
 		s.m.Notified, s.m.ReloadResult = true, Success
 		s.enter(Reloading)
 		s.deadlineIn(s.cfg.TimeoutStart)
-	case ev.Reloading && s.m.State == Reloading:
-		s.m.Notified = true
+	case ev.Reloading && s.m.State == Reloading && ev.ReloadingAt >= s.m.ReloadAt:
+		s.m.Notified, s.m.ReloadAt = true, 0 // else it answers nothing that was sent
 	}
 }
 
@@ -287,7 +332,7 @@ func (s *step) guarded() bool {
 // notifyReady: datagram and record are different descriptors, so READY=1 may
 // overtake the news that main runs.
 func (s *step) notifyReady() {
-	if s.cfg.Type != "notify" {
+	if !s.cfg.notifies() {
 		if s.m.State == Reloading && s.m.Notified {
 			s.endNotified()
 		}
@@ -299,7 +344,9 @@ func (s *step) notifyReady() {
 	case Start:
 		s.enterStartPost()
 	case Reloading:
-		s.endNotified()
+		if s.m.ReloadAt == 0 {
+			s.endNotified()
+		}
 	case Inactive, Checking, StartPost, Running, Exited, Reached, Stop, StopWatchdog, StopSigterm, StopSigkill,
 		StopPost, FinalSigterm, FinalSigkill, Releasing, Failed, AutoRestart, AutoRestartQueued:
 	}
@@ -317,7 +364,7 @@ func (s *step) notifyStopping() {
 	switch s.m.State {
 	case Running, Reloading:
 		s.abortHook()
-		s.m.Notified = false
+		s.m.Notified, s.m.ReloadAt = false, 0
 		if s.m.Why == StopNone {
 			s.m.Why = StopOwn
 		}

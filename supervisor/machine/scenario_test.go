@@ -331,7 +331,7 @@ func TestWhoWasLost(t *testing.T) {
 		want Result
 	}{
 		{ReaperLost{r, segv}, segv, ReaperGone},
-		{MainExited{r, 0, Status{Code: CodeUnknown}}, Status{Code: CodeUnknown}, StatusUnknown},
+		{MainExited{Ref: r, Status: Status{Code: CodeUnknown}}, Status{Code: CodeUnknown}, StatusUnknown},
 	} {
 		w := newWorld(service("a"))
 		w.up(t, "a")

@@ -114,7 +114,7 @@ func alive(t *testing.T, n node) {
 func adoptable(t *testing.T, n node) {
 	t.Helper()
 	for _, x := range n.w.units {
-		if x.cond || x.launch || x.release || x.dead || x.hook != 0 || !x.told && x.held && x.empty() {
+		if x.cond || x.launch || x.release || x.dead || x.find || x.watch || x.hook != 0 || !x.told && x.held && x.empty() {
 			return
 		}
 	}
@@ -158,7 +158,7 @@ var searchLimit = flag.Int("search", 1000, "visit at most that many states in ea
 
 func TestSearchOneUnit(t *testing.T) {
 	verbs := []Verb{VerbStart, VerbStop, VerbRestart, VerbReload}
-	for _, typ := range []string{"simple", "notify", "oneshot"} {
+	for _, typ := range []string{"simple", "notify", "oneshot", "notify-reload", "forking", "forking with pid_file"} {
 		for _, kill := range []string{"control-group", "mixed", "process", "none"} {
 			for _, hooks := range []bool{false, true} {
 				t.Run(fmt.Sprint(typ, "/", kill, "/hooks=", hooks), func(t *testing.T) {
@@ -173,6 +173,8 @@ func TestSearchOneUnit(t *testing.T) {
 func searched(typ, kill string, hooks bool) Config {
 	return service("a", func(c *Config) {
 		c.Type, c.KillMode, c.Restart = typ, kill, "on-failure"
+		c.Type, _, c.PidFile = strings.Cut(typ, " with pid_file")
+		c.ReloadSignal = 1
 		c.Conditions, c.SendSighup = hooks, hooks
 		c.Watchdog = 20 * time.Second
 		if typ == "oneshot" {
@@ -203,7 +205,8 @@ func graphs() map[string][]Config {
 		"unneeded": {service("a", func(c *Config) { c.StopWhenUnneeded = true }), requires},
 		"on_failure": {service("a", func(c *Config) { c.Deps.OnFailure = []string{"b"} }),
 			service("b", func(c *Config) { c.Deps.OnFailure = []string{"a"} })},
-		"hooks": {searched("notify", "mixed", true), service("b", withHooks, func(c *Config) { c.Deps = binds.Deps })},
+		"forking": {searched("forking with pid_file", "mixed", false), service("b", withHooks, func(c *Config) { c.Deps, c.Type = binds.Deps, "notify-reload" })},
+		"hooks":   {searched("notify", "mixed", true), service("b", withHooks, func(c *Config) { c.Deps = binds.Deps })},
 	}
 }
 

@@ -32,16 +32,19 @@ type Machine struct {
 	HookIndex int    `json:"hook_index,omitempty"`
 	Run       uint64 `json:"run,omitempty"` // counts the hooks of all starts
 
-	MainPID    int    `json:"main_pid,omitempty"`
-	MainAlive  bool   `json:"main_alive,omitempty"`
-	MainStatus Status `json:"main_status,omitzero"` // of the last main that ended
-	Last       Status `json:"last,omitzero"`        // of the process that decided Result
-	Setup      Setup  `json:"setup,omitzero"`
-	Failed     string `json:"failed,omitempty"` // the condition that did not hold
+	MainPID     int      `json:"main_pid,omitempty"`
+	MainAlive   bool     `json:"main_alive,omitempty"`
+	MainFrom    MainFrom `json:"main_from,omitempty"`    // how it was found
+	MainMissing string   `json:"main_missing,omitempty"` // why a forking service has none, for people
+	MainStatus  Status   `json:"main_status,omitzero"`   // of the last main that ended
+	Last        Status   `json:"last,omitzero"`          // of the process that decided Result
+	Setup       Setup    `json:"setup,omitzero"`
+	Failed      string   `json:"failed,omitempty"` // the condition that did not hold
 
-	ReloadResult Result `json:"reload_result,omitempty"`
-	StatusText   string `json:"status_text,omitempty"` // STATUS=
-	NotifyErrno  int    `json:"notify_errno,omitempty"`
+	ReloadResult Result  `json:"reload_result,omitempty"`
+	ReloadAt     Instant `json:"reload_at,omitempty"`   // reload_signal was sent, and RELOADING=1 has not come since
+	StatusText   string  `json:"status_text,omitempty"` // STATUS=
+	NotifyErrno  int     `json:"notify_errno,omitempty"`
 
 	// Deadline is when the state's time is up, Watchdog when the next
 	// WATCHDOG=1 is due; 0 is never. Period is WATCHDOG_USEC= of the service.
@@ -89,6 +92,7 @@ type Observed struct {
 	Setup      Setup  // the record says: preparation failed; zero if not
 	Programs   []Program
 	Mains      []Program // exec_start lines that were started, in order
+	Named      Program   // the main process of a forking service; zero if none is named
 }
 
 // Program is one entry of the record.

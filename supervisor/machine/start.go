@@ -147,11 +147,7 @@ func (s *step) onProgramStarted(ev ProgramStarted) {
 	switch s.m.State {
 	case Launching, Condition, StartPre:
 		s.m.Reaper = true
-		if ev.Kind == KindCondition {
-			s.enter(Condition)
-		} else {
-			s.enter(StartPre)
-		}
+		s.enter(stateOf(ev.Kind))
 		s.deadlineIn(s.cfg.TimeoutStart)
 	case StopWatchdog, StopSigterm, StopSigkill, StopPost, FinalSigterm, FinalSigkill:
 		s.newcomer()
@@ -161,6 +157,17 @@ func (s *step) onProgramStarted(ev ProgramStarted) {
 	case Checking, Start, StartPost, Running, Exited, Reached, Reloading, Stop:
 		s.bug()
 	}
+}
+
+// stateOf is where a command of the reaper's program runs.
+func stateOf(kind Kind) State {
+	switch kind {
+	case KindCondition:
+		return Condition
+	case KindStart:
+		return Start
+	}
+	return StartPre
 }
 
 func (s *step) onProgramExited(ev ProgramExited) {
@@ -175,20 +182,26 @@ func (s *step) onProgramExited(ev ProgramExited) {
 			s.m.Last, s.m.Pending = ev.Status, false
 			s.enterSignal(StopSigterm, result)
 		}
+	case Start:
+		s.forked(ev.Status, result)
 	case StopWatchdog, StopSigterm, StopSigkill, StopPost, FinalSigterm, FinalSigkill:
-		if result != Success {
+		if result != Success || ev.Kind == KindStart {
 			s.m.Pending = false
 		}
 		s.recheck()
 	case Releasing:
 	case Inactive, Failed, AutoRestart, AutoRestartQueued:
 		s.late()
-	case Checking, Launching, Start, StartPost, Running, Exited, Reached, Reloading, Stop:
+	case Checking, Launching, StartPost, Running, Exited, Reached, Reloading, Stop:
 		s.bug()
 	}
 }
 
 func (s *step) onMainStarted(ev MainStarted) {
+	if s.cfg.forks() {
+		s.bug()
+		return
+	}
 	if s.m.past(KindStart, ev.Index, false) {
 		return
 	}
@@ -216,7 +229,7 @@ func (s *step) moreLines(index int) bool {
 
 // mainRuns decides whether that is enough to be good.
 func (s *step) mainRuns() {
-	waits := s.cfg.Type == "oneshot" || s.cfg.Type == "notify" && !s.m.ReadyEarly
+	waits := s.cfg.Type == "oneshot" || s.cfg.notifies() && !s.m.ReadyEarly
 	if !waits {
 		s.enterStartPost()
 		return
@@ -258,6 +271,8 @@ func (s *step) setupFailed(f Setup, ignored bool) {
 	case !ignored:
 		s.m.Setup = f
 		s.enterSignal(StopSigterm, SetupFailure)
+	case f.Program == KindStart && s.cfg.forks():
+		s.forked(Status{}, Success)
 	case f.Program == KindStart:
 		s.mainDone(Success)
 	}
@@ -278,12 +293,19 @@ func (s *step) enterStartPost() {
 // enterRunning goes where a started service belongs: on, or down when it has
 // failed or ended meanwhile.
 func (s *step) enterRunning() {
-	alive := s.m.MainAlive || s.cfg.ExitType == "cgroup" && s.m.Payload
+	alive := s.m.MainAlive || (s.cfg.ExitType == "cgroup" || s.unnamed()) && s.m.Payload
 	if s.m.Result != Success {
 		s.enterSignal(StopSigterm, s.m.Result)
 		return
 	}
+	if s.m.State == StartPost && s.awaitsPidFile() {
+		s.emit(FindMain{s.ref(), true})
+		return
+	}
 	if !alive && !s.cfg.RemainAfterExit {
+		if s.unnamed() {
+			s.fail(StatusUnknown)
+		}
 		s.enterStop()
 		return
 	}

@@ -51,7 +51,7 @@ func (s *step) enterSignal(state State, result Result) {
 		s.m.Why = StopOwn
 	}
 	s.enter(state)
-	s.m.Notified = false
+	s.m.Notified, s.m.ReloadAt = false, 0
 	if state == StopWatchdog {
 		s.deadlineIn(s.cfg.TimeoutAbort)
 	} else {

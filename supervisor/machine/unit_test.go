@@ -27,8 +27,10 @@ func everyEvent(g uint64) []Event {
 		ProgramStarted{r, KindCondition, 0, 5}, ProgramExited{r, KindCondition, 0, Status{CodeExited, 1}},
 		ProgramStarted{r, KindStartPre, 0, 5}, ProgramExited{r, KindStartPre, 0, Status{CodeExited, 0}},
 		ProgramExited{r, KindStartPre, 0, Status{CodeKilled, 15}},
-		MainStarted{r, 0, 6}, MainStarted{r, 1, 7}, MainExited{r, 0, Status{CodeExited, 0}},
-		MainExited{r, 0, Status{CodeDumped, 6}}, MainExited{r, 1, Status{CodeKilled, 9}},
+		MainStarted{r, 0, 6}, MainStarted{r, 1, 7}, MainExited{Ref: r, Status: Status{CodeExited, 0}},
+		MainExited{Ref: r, Status: Status{CodeDumped, 6}}, MainExited{Ref: r, Index: 1, Status: Status{CodeKilled, 9}},
+		ProgramStarted{r, KindStart, 0, 5}, ProgramExited{r, KindStart, 0, Status{CodeExited, 0}}, ProgramExited{r, KindStart, 0, Status{CodeExited, 1}},
+		MainNamed{r, 9, FromPidFile}, MainNamed{r, 10, FromGuess}, MainUnnamed{r, "no file"}, MainExited{Ref: r, Status: Status{CodeExited, 0}, Left: true},
 		PayloadEmpty{r}, ReaperLost{r, Status{CodeKilled, 9}}, Released{r},
 		HookExited{r, 1, Status{CodeExited, 0}}, HookExited{r, 1, Status{CodeExited, 3}}, HookFailed{r, 1, Setup{}},
 		OOMKilled{r}, Notify{Ref: r, Ready: true}, Notify{Ref: r, Reloading: true}, Notify{Ref: r, Stopping: true},
@@ -56,6 +58,9 @@ func machines(s State) []Machine {
 		if on(7) {
 			m.Kind = KindStart
 		}
+		if on(6) && m.MainAlive {
+			m.MainFrom = FromGuess
+		}
 		out = append(out, m)
 	}
 	return out
@@ -65,7 +70,9 @@ func machines(s State) []Machine {
 // while the last generation is held, and time runs in the states that it may.
 func TestEveryStateEveryEvent(t *testing.T) {
 	configs := []Config{service("a"), service("a", withHooks), service("a", withHooks, func(c *Config) { c.Type, c.KillMode = "notify", "mixed" }),
-		service("a", func(c *Config) { c.Type, c.KillMode, c.Restart = "oneshot", "process", "always" }), {Name: "a", Target: true}}
+		service("a", func(c *Config) { c.Type, c.KillMode, c.Restart = "oneshot", "process", "always" }), {Name: "a", Target: true},
+		service("a", func(c *Config) { c.Type = "forking" }), service("a", withHooks, func(c *Config) { c.Type, c.PidFile, c.KillMode = "forking", true, "mixed" }),
+		service("a", func(c *Config) { c.Type, c.ReloadSignal = "notify-reload", 1 })}
 	timed := map[State]bool{Launching: true, Condition: true, StartPre: true, Start: true, StartPost: true, Reloading: true, Stop: true,
 		StopWatchdog: true, StopSigterm: true, StopSigkill: true, StopPost: true, FinalSigterm: true, FinalSigkill: true, AutoRestart: true}
 	for s := range stateCount {

@@ -31,6 +31,9 @@ type sim struct {
 	release         bool
 	reaper          bool
 	programs, mains []Program
+	named           Program // of a forking service
+	unheard         Status  // how its main ended, which nobody has named
+	find, watch     bool    // FindMain was asked and not answered; pid_file is watched
 	setup           Setup
 	main            bool // its process lives
 	dead            bool // it died, and nobody has heard of it
@@ -104,6 +107,9 @@ func (w *world) effect(ef Effect) {
 			w.bug("hook of %s without a reaper", ef.Unit)
 		}
 		u.hook, u.told = ef.Run, false
+	case FindMain:
+		u := w.units[ef.Unit]
+		u.find, u.watch = true, u.watch || ef.Wait
 	case AbortHook:
 		if u := w.units[ef.Unit]; u.hook == ef.Run {
 			u.hook = 0
@@ -155,12 +161,23 @@ func (w *world) publish(s Snapshot) {
 }
 
 func (w *world) kill(u *sim, all bool) {
-	if u.main {
-		u.main, u.dead, u.status = false, true, Status{CodeKilled, sigkill}
-	}
+	w.end(u, Status{CodeKilled, sigkill})
 	if all {
 		u.hook, u.stray = 0, false
 	}
+}
+
+// end ends main. Of one that nobody has named, nobody hears.
+func (w *world) end(u *sim, st Status) {
+	switch {
+	case !u.main:
+		return
+	case len(u.mains) == 0 && u.named == (Program{}):
+		u.unheard = st
+	default:
+		u.dead, u.status = true, st
+	}
+	u.main = false
 }
 
 // action is something that may happen next.
@@ -211,20 +228,21 @@ func (w *world) lifeActions(name string, u *sim, r Ref) []action {
 		list = append(list, action{name + ":" + what, func(w *world) { do(w, w.units[name]) }})
 	}
 	list = append(list, w.programActions(name, u, r)...)
+	list = append(list, w.findActions(name, u, r)...)
 	if u.dead {
 		add("main dead", func(w *world, u *sim) {
 			u.dead = false
-			m := &u.mains[len(u.mains)-1]
+			m := u.lastMain()
 			m.Status = u.status
-			w.handle(MainExited{r, m.Index, u.status})
+			w.handle(MainExited{Ref: r, Index: m.Index, Status: u.status})
 		})
 	}
 	if u.main && !w.deaf {
 		for _, st := range []Status{{CodeExited, 0}, {CodeExited, 1}} {
-			add(fmt.Sprint("main exits ", st.Value), func(w *world, u *sim) { u.main, u.dead, u.status = false, true, st })
+			add(fmt.Sprint("main exits ", st.Value), func(w *world, u *sim) { w.end(u, st) })
 		}
 		add("ready", func(w *world, u *sim) { w.handle(Notify{Ref: r, Ready: true}) })
-		add("reloading", func(w *world, u *sim) { w.handle(Notify{Ref: r, Reloading: true}) })
+		add("reloading", func(w *world, u *sim) { w.handle(Notify{Ref: r, Reloading: true, ReloadingAt: w.now}) })
 		add("stopping", func(w *world, u *sim) { w.handle(Notify{Ref: r, Stopping: true}) })
 		add("oom", func(w *world, u *sim) { w.handle(OOMKilled{r}) })
 	}
@@ -243,9 +261,43 @@ func (w *world) lifeActions(name string, u *sim, r Ref) []action {
 	if !w.deaf {
 		add("reaper lost", func(w *world, u *sim) {
 			u.reaper, u.hook, u.main, u.dead, u.told = false, 0, false, false, true
+			u.find, u.watch, u.stray = false, false, false
 			w.handle(ReaperLost{r, Status{CodeKilled, 9}})
 			w.handle(PayloadEmpty{r})
 		})
+	}
+	return list
+}
+
+// lastMain is the main process that the next end of main is of.
+func (u *sim) lastMain() *Program {
+	if len(u.mains) > 0 {
+		return &u.mains[len(u.mains)-1]
+	}
+	return &u.named
+}
+
+// findActions answer FindMain: main is found, has ended, or is not to be found yet.
+func (w *world) findActions(name string, u *sim, r Ref) []action {
+	var list []action
+	add := func(what string, do func(w *world, u *sim)) {
+		list = append(list, action{name + ":" + what, func(w *world) { do(w, w.units[name]) }})
+	}
+	known := u.named != (Program{})
+	if (u.find || u.watch) && u.main && !known {
+		add("named", func(w *world, u *sim) {
+			u.find, u.watch, u.named = false, false, Program{Kind: KindStart, PID: 11}
+			w.handle(MainNamed{r, 11, FromPidFile})
+		})
+	}
+	if (u.find || u.watch) && u.unheard != (Status{}) && !known {
+		add("named late", func(w *world, u *sim) {
+			u.find, u.watch, u.named = false, false, Program{Kind: KindStart, PID: 11, Status: u.unheard}
+			w.handle(MainExited{Ref: r, Status: u.unheard})
+		})
+	}
+	if u.find {
+		add("unnamed", func(w *world, u *sim) { u.find = false; w.handle(MainUnnamed{r, "not yet"}) })
 	}
 	return list
 }
@@ -264,6 +316,15 @@ func (w *world) programActions(name string, u *sim, r Ref) []action {
 		over = over || p.Status.Code != CodeNone && p.Status != (Status{CodeExited, 0})
 	}
 	pre := len(cfg.ExecStartPre)
+	kind := func(n int) Kind {
+		if n == len(cfg.ExecStartPre) {
+			return KindStart // of a forking service
+		}
+		return KindStartPre
+	}
+	if cfg.forks() {
+		pre++
+	}
 	switch n := len(u.programs); {
 	case over:
 	case n > 0 && u.programs[n-1].Status.Code == CodeNone:
@@ -271,17 +332,21 @@ func (w *world) programActions(name string, u *sim, r Ref) []action {
 			add(fmt.Sprint("pre exits ", code), func(w *world, u *sim) {
 				p := &u.programs[n-1]
 				p.Status = Status{CodeExited, code}
-				u.stray = false
+				u.stray, u.main = false, p.Kind == KindStart && code == 0 && u.stray // the daemon
 				w.handle(ProgramExited{r, p.Kind, p.Index, p.Status})
 			})
 		}
 	case n < pre:
 		add("pre starts", func(w *world, u *sim) {
-			u.programs = append(u.programs, Program{Kind: KindStartPre, Index: n, PID: 7})
+			p := Program{Kind: kind(n), Index: n, PID: 7}
+			if p.Kind == KindStart {
+				p.Index = 0
+			}
+			u.programs = append(u.programs, p)
 			u.stray, u.told = true, false
-			w.handle(ProgramStarted{r, KindStartPre, n, 7})
+			w.handle(ProgramStarted{r, p.Kind, p.Index, 7})
 		})
-	case len(u.mains) < len(cfg.ExecStart) && !u.main && !u.dead && (len(u.mains) == 0 || cfg.Type == "oneshot"):
+	case !cfg.forks() && len(u.mains) < len(cfg.ExecStart) && !u.main && !u.dead && (len(u.mains) == 0 || cfg.Type == "oneshot"):
 		k := len(u.mains)
 		add("main starts", func(w *world, u *sim) {
 			u.mains = append(u.mains, Program{Kind: KindStart, Index: k, PID: 9})
@@ -312,17 +377,17 @@ func (w *world) crash(launched bool) {
 	var found []Adopted
 	for _, name := range slices.Sorted(maps.Keys(w.units)) {
 		u := w.units[name]
-		u.hook, u.cond = 0, false
+		u.hook, u.cond, u.find, u.watch = 0, false, false, false
 		if u.launch {
 			u.launch, u.reaper = false, launched
 		}
 		if u.dead {
 			u.dead = false
-			u.mains[len(u.mains)-1].Status = u.status
+			u.lastMain().Status = u.status
 		}
 		u.release = false
 		u.told = false
-		seen := Observed{Setup: u.setup, Programs: u.programs, Mains: u.mains, Reaper: u.reaper, Populated: !u.empty()}
+		seen := Observed{Setup: u.setup, Programs: u.programs, Mains: u.mains, Named: u.named, Reaper: u.reaper, Populated: !u.empty()}
 		if u.held {
 			seen.Generation = u.gen
 		}
@@ -344,7 +409,7 @@ func (w *world) key() string {
 	for i, u := range w.e.units {
 		s := u.snapshot(w.e.graph.cycles[i])
 		s.Generation, s.Run, s.Since, s.StartedAt, s.ActiveSince, s.EndedAt, s.WindowStart = 0, 0, 0, 0, 0, 0, 0
-		s.Deadline, s.Watchdog, s.JobDeadline = min(s.Deadline, 1), min(s.Watchdog, 1), 0
+		s.Deadline, s.Watchdog, s.JobDeadline, s.ReloadAt = min(s.Deadline, 1), min(s.Watchdog, 1), 0, min(s.ReloadAt, 1)
 		v := *w.units[s.Unit]
 		v.gen = 0
 		v.hook = min(v.hook, 1)
