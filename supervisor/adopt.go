@@ -184,6 +184,9 @@ func (m *Manager) adoptGeneration(f launch.Found) *generation {
 	s := m.service(f.Unit)
 	g := &generation{unit: f.Unit, number: f.Number, hooks: map[uint64]*hook{}, inherited: map[keptName]int{},
 		dir: filepath.Join(m.cfg.unitDir(f.Unit), strconv.FormatUint(f.Number, 10))}
+	if g.number == s.snap.Generation {
+		g.since = s.start.RequestedAt
+	}
 	g.def = m.definition(s, g)
 	s.def = g.def
 	g.commands = commandsOf(g.def)

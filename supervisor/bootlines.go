@@ -97,7 +97,7 @@ func (m *Manager) titled(name string) console.Unit {
 	}
 	s := &def.Service
 	return console.Unit{Name: name, Description: def.Description, Target: def.IsTarget(), Oneshot: s.Type == "oneshot",
-		Takes: s.Type == "oneshot" || s.Type == "notify" || len(s.ExecStartPre)+len(s.ExecCondition)+len(s.ExecStartPost) > 0}
+		Takes: s.Type == "oneshot" || s.Type == "forking" || s.Notifies() || len(s.ExecStartPre)+len(s.ExecCondition)+len(s.ExecStartPost) > 0}
 }
 
 // tellBadUnits names the unit files that cannot be used, and why.

@@ -28,6 +28,8 @@ func (m *Manager) effect(e machine.Effect) {
 		m.launchUnit(e)
 	case machine.RunHook:
 		m.runHook(e)
+	case machine.FindMain:
+		m.findMain(e)
 	case machine.AbortHook:
 		m.abortHook(e)
 	case machine.Signal:
@@ -181,7 +183,7 @@ func (m *Manager) signal(e machine.Signal) {
 	}
 	sig := syscall.Signal(e.Signal)
 	if e.Whom == machine.WhomMain {
-		if p, ok := g.lastMain(); ok && g.main == 0 {
+		if p, ok := g.lastMain(); ok && g.main == 0 && !g.forks() {
 			g.fetchMain(p.PID) // it could not be had when it was started
 		}
 		if g.main != 0 {

@@ -69,12 +69,15 @@ func (o outcome) cause() string {
 	case machine.OOMKill:
 		return "the kernel killed a process of it for lack of memory" + o.memoryMax()
 	case machine.Protocol:
-		return "main ended (" + codeStatus(o.snap.MainStatus) + ") before it had said READY=1, as type = \"notify\" wants it to"
+		return o.protocol()
 	case machine.Resources, machine.SetupFailure:
 		return orElse(readSetup(o.snap.Setup).text, "the preparation failed")
 	case machine.ReaperGone:
 		return "its reaper, process 1 of its namespaces, " + ended(o.snap.Last) + "; what still ran was killed"
 	case machine.StatusUnknown:
+		if o.snap.MainMissing != "" {
+			return o.snap.MainMissing
+		}
 		return "main ended, and how is not known: it was the child of another process of the service, which waited for it"
 	case machine.ExecCondition:
 		return "exec_condition " + ended(o.snap.Last)
@@ -87,6 +90,22 @@ func (o outcome) cause() string {
 	default:
 		return string(r)
 	}
+}
+
+// protocol is what a service did not keep to.
+func (o outcome) protocol() string {
+	s := o.snap
+	switch {
+	case s.MainMissing != "":
+		return "main was never named: nothing of the service is left that could, and " + s.MainMissing
+	case s.MainFrom == machine.FromGuess:
+		return "main, a process that was guessed, " + ended(s.MainStatus) + " and left others: exec_start had not come to its daemon when it ended"
+	}
+	typ := "notify"
+	if o.unit != nil {
+		typ = o.unit.Service.Type
+	}
+	return "main ended (" + codeStatus(s.MainStatus) + ") before it had said READY=1, as type = \"" + typ + "\" wants it to"
 }
 
 // program is the key of the program whose end decided the result.
@@ -114,6 +133,9 @@ func (o outcome) has(kind isolate.ExecKind) bool {
 // programFailed is "exec_start_pre failed: /usr/sbin/nginx exited 1 after 19 ms".
 func (o outcome) programFailed() string {
 	kind := o.program()
+	if kind == machine.KindStart && o.snap.MainFrom != machine.FromExec && o.snap.Last == o.snap.MainStatus {
+		return "main " + ended(o.snap.Last)
+	}
 	text := orElse(string(kind), "a program")
 	if path := o.path(kind); path != "" {
 		text += " failed: " + path
@@ -160,7 +182,9 @@ func (o outcome) timedOut() string {
 			return string(s.Kind) + " did not end in time" + startSec
 		case s.HookKind == machine.KindStartPost:
 			return "exec_start_post did not end in time" + startSec
-		case s.Kind == machine.KindStart && o.unit != nil && o.unit.Service.Type == "notify":
+		case s.MainMissing != "":
+			return "main was not named in time" + startSec + ": " + s.MainMissing
+		case s.Kind == machine.KindStart && o.unit != nil && o.unit.Service.Notifies():
 			return "it did not say READY=1 in time" + startSec
 		case s.Kind == machine.KindStart:
 			return "exec_start did not end in time" + startSec

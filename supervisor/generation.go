@@ -34,7 +34,8 @@ type generation struct {
 	program  *isolate.Program // of the start, until main runs; see stepsOf
 	commands []command        // what the record's programs are, in order
 
-	stepsLost bool // nobody knows the program any more, nor can it be made again
+	since     int64 // when it was asked for, nanoseconds of CLOCK_BOOTTIME; 0: nobody knows
+	stepsLost bool  // nobody knows the program any more, nor can it be made again
 
 	cgroup *launch.Generation
 	reaper *launch.Process
@@ -53,8 +54,11 @@ type generation struct {
 	last    *reaper.Record
 	setup   bool // a failed set-up was reported
 	main    int  // pidfd of the main process, 0 if it is not known
-	mainPID int  // its number here; named is its number inside, if MAINPID= named it
+	mainPID int  // its number here; named is its number inside, if it was named and not started as main
 	named   int32
+	namedAt int64            // when that was, nanoseconds of CLOCK_BOOTTIME
+	seek    *seek            // the search for it, while there is one
+	cleared bool             // pid_file was removed
 	forget  func()           // ends watching a named main process
 	asked   bool             // it has ended, and the reaper was asked what it knows
 	early   *notify.Received // a datagram from before the news of its sender
@@ -332,7 +336,13 @@ func (m *Manager) program(g *generation, r *reaper.Record, i int) {
 		if p.State != reaper.Ended {
 			return
 		}
-		if c.kind != machine.KindStart {
+		if c.kind != machine.KindStart || g.forks() {
+			if c.kind == machine.KindStart {
+				m.lastWords(g) // which may name main
+			}
+			if g.named == 0 {
+				g.dropMain()
+			}
 			m.handle(machine.ProgramExited{Ref: g.ref(), Kind: c.kind, Index: c.index, Status: waitStatus(p.Status)})
 			return
 		}
@@ -354,7 +364,7 @@ func (m *Manager) programStarted(g *generation, r *reaper.Record, i int) {
 	if uint32(i) == r.Count-1 {
 		g.program = nil // no step is left that could fail, and it is large
 	}
-	if c.kind == machine.KindStart {
+	if c.kind == machine.KindStart && !g.forks() {
 		m.tellMain(g)
 		m.handle(machine.MainStarted{Ref: g.ref(), Index: c.index, PID: pid})
 		return
@@ -364,7 +374,9 @@ func (m *Manager) programStarted(g *generation, r *reaper.Record, i int) {
 
 func (m *Manager) mainEnded(g *generation, index int, status uint32) {
 	g.dropMain()
-	m.handle(machine.MainExited{Ref: g.ref(), Index: index, Status: waitStatus(status)})
+	m.succeeded(g, func() {
+		m.handle(machine.MainExited{Ref: g.ref(), Index: index, Status: waitStatus(status), Left: !g.empty()})
+	})
 }
 
 // fetchMain takes the pidfd of the program that runs now from its reaper
@@ -477,6 +489,7 @@ func (g *generation) close() {
 // unwatch has the loop hear no more of the generation.
 func (m *Manager) unwatch(g *generation) {
 	g.forgetNamed()
+	g.endSeek(m)
 	for _, fd := range []int{g.doorbell, g.events, g.memory} {
 		if fd != 0 {
 			m.poller.Remove(fd)

@@ -35,7 +35,14 @@ func (o outcome) hint() string {
 		return fmt.Sprintf("When the cause is removed: nsctl reset-failed %[1]s, then nsctl start %[1]s", name)
 	case machine.OOMKill:
 		return "Raise memory_max in [resources], or find what takes the memory: nsctl status " + name
+	case machine.StatusUnknown:
+		if o.snap.MainMissing != "" {
+			return pidFileHint
+		}
 	case machine.Protocol:
+		if o.unit != nil && o.unit.Service.Type == "forking" {
+			return pidFileHint
+		}
 		return "If it does not speak sd_notify(3), write type = \"simple\" in [service]."
 	case machine.TimedOut:
 		return o.timeoutHint()
@@ -46,6 +53,8 @@ func (o outcome) hint() string {
 	}
 	return ""
 }
+
+const pidFileHint = "Have the daemon write its process ID to a file of its own /run, and name that by pid_file in [service]; or have it stay in the foreground, with type = \"exec\"."
 
 func (o outcome) setupHint() string {
 	switch isolate.Class(o.snap.Setup.Class) {
@@ -83,7 +92,11 @@ func (o outcome) timeoutHint() string {
 	switch {
 	case started:
 		return ""
-	case s.Kind == machine.KindStart && o.unit != nil && o.unit.Service.Type == "notify":
+	case s.MainMissing != "":
+		return "pid_file is looked up in the service's own root, where /run is mostly its own: it must be the path that the daemon writes to. timeout_start_sec in [service] is how long that may take."
+	case s.Kind == machine.KindStart && o.unit != nil && o.unit.Service.Type == "forking":
+		return "exec_start of type \"forking\" must leave the daemon behind and end. With type = \"exec\" in [service] it stays in the foreground."
+	case s.Kind == machine.KindStart && o.unit != nil && o.unit.Service.Notifies():
 		return "It must send READY=1 (sd_notify(3)). With type = \"simple\" in [service] it counts as started at once; timeout_start_sec is how long it may take."
 	}
 	return "timeout_start_sec in [service] is how long it may take."

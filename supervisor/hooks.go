@@ -119,7 +119,7 @@ func (m *Manager) hookFacts(g *generation) compile.Hook {
 	h := compile.Hook{}
 	snap := m.services[g.unit].snap
 	if g.last != nil {
-		if p, ok := g.last.Main(); ok && snap.MainAlive {
+		if p, ok := g.last.Main(); ok && snap.MainAlive && !g.forks() {
 			h.MainPID = int(p.PID)
 		}
 	}

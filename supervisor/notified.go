@@ -86,7 +86,7 @@ func (m *Manager) receive(g *generation) (r notify.Received, err error) {
 // said so yet: then nobody knows whether it is main that speaks.
 func (g *generation) overtaken(s notify.Sender) bool {
 	access := g.def.Service.NotifyAccess
-	if access != "main" && access != "exec" || g.gone || s.PID == g.mainPID {
+	if access != "main" && access != "exec" && !g.forks() || g.gone || s.PID == g.mainPID {
 		return false
 	}
 	if g.last == nil {
@@ -153,14 +153,14 @@ func (m *Manager) refuse(g *generation, s notify.Sender) {
 // notification puts a datagram in the engine's words.
 func (m *Manager) notification(g *generation, r notify.Received) machine.Notify {
 	msg := r.Message
-	n := machine.Notify{Ref: g.ref(), Ready: msg.Ready, Reloading: msg.Reloading, Stopping: msg.Stopping,
+	n := machine.Notify{Ref: g.ref(), Ready: msg.Ready, Reloading: msg.Reloading, ReloadingAt: bootTime(msg.MonotonicUsec), Stopping: msg.Stopping,
 		HasStatus: msg.HasStatus, Status: msg.Status, Errno: msg.Errno, Watchdog: msg.Watchdog == notify.WatchdogPing,
 		WatchdogTrigger: msg.Watchdog == notify.WatchdogTrigger, ExtendTimeout: msg.ExtendTimeout}
 	if msg.HasWatchdogUsec && msg.WatchdogUsec >= minWatchdog {
 		n.WatchdogPeriod = msg.WatchdogUsec
 	}
-	if msg.MainPID != 0 {
-		n.MainPID = m.nameMain(g, msg.MainPID)
+	if msg.MainPID != 0 && !m.nameMain(g, msg.MainPID, machine.FromNotify) {
+		m.services[g.unit].notice(logs.Warning, "MAINPID=%d is no process of this service", msg.MainPID)
 	}
 	for _, p := range msg.Problems {
 		m.services[g.unit].notice(logs.Warning, "a line of a notification was ignored: %s", p)
@@ -171,28 +171,51 @@ func (m *Manager) notification(g *generation, r notify.Received) machine.Notify 
 	return n
 }
 
+// bootTime puts MONOTONIC_USEC=, microseconds of the service's CLOCK_MONOTONIC,
+// in the engine's terms; 0 if there is none.
+func bootTime(usec uint64) machine.Instant {
+	if usec == 0 {
+		return 0
+	}
+	var monotonic unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &monotonic)
+	apart := int64(now()) - monotonic.Nano()
+	return machine.Instant(int64(min(usec, 1<<51))*1000 + 999 + apart) // its sender cut it off to microseconds
+}
+
 // minWatchdog is the shortest period that a service may ask for: below it the
 // manager would do nothing else.
 const minWatchdog = 10 * time.Millisecond
 
-// nameMain follows MAINPID=: it finds the process among those of the payload,
-// and tells the reaper, so that its exit is kept apart. It gives the number
-// here, 0 if there is no such process.
-func (m *Manager) nameMain(g *generation, inside int) int {
+// nameMain makes another process main, which has this number inside: it finds
+// it among those of the payload, and tells the reaper, so that its exit is kept
+// apart. It reports false if there is no such process.
+func (m *Manager) nameMain(g *generation, inside int, from machine.MainFrom) bool {
+	at := int64(now())
 	fd, pid := g.findInside(inside)
-	if pid == 0 {
-		m.services[g.unit].notice(logs.Warning, "MAINPID=%d is no process of this service", inside)
-		return 0
+	if pid == 0 || g.forks() && !g.forkStarted() {
+		if pid != 0 {
+			unix.Close(fd)
+		}
+		return false
 	}
 	g.dropMain()
-	g.main, g.mainPID, g.named = fd, pid, int32(inside)
+	g.main, g.mainPID, g.named, g.namedAt = fd, pid, int32(inside), at
 	b := binary.NativeEndian.AppendUint32(nil, uint32(inside))
 	if _, err := unix.Pwrite(g.record, b, reaper.NamedOffset); err != nil {
 		m.problem(fmt.Errorf("%s: cannot name main process %d to the reaper: %w", g.unit, inside, err))
 	}
 	m.tellMain(g)
 	m.watchNamed(g)
-	return pid
+	m.handle(machine.MainNamed{Ref: g.ref(), PID: pid, From: from})
+	return true
+}
+
+// forkStarted reports whether exec_start of a forking service has been executed:
+// before it there is nobody who could be main.
+func (g *generation) forkStarted() bool {
+	n := len(g.seen)
+	return n > 0 && n == len(g.commands) && g.seen[n-1] >= reaper.Executed
 }
 
 // watchNamed hears of the end of a main process that the service named. The
@@ -224,10 +247,16 @@ func (m *Manager) namedAnswered(g *generation) {
 		return
 	}
 	g.asked = false
-	if g.named != 0 && parentOf(g.mainPID) != g.reaper.PID {
-		g.named = 0
-		m.mainEnded(g, g.mainIndex(), statusOf(g.main))
+	if g.named == 0 || parentOf(g.mainPID) == g.reaper.PID {
+		return
 	}
+	e, reaped := g.last.ExitOf(g.named)
+	g.named = 0
+	if reaped && e.Time >= g.namedAt { // before it could read the name
+		m.mainEnded(g, g.mainIndex(), e.Status)
+		return
+	}
+	m.mainEnded(g, g.mainIndex(), statusOf(g.main))
 }
 
 // unknownStatus is no status that wait(2) gives.
@@ -247,19 +276,34 @@ func (g *generation) findInside(inside int) (pidfd, pid int) {
 		return 0, 0
 	}
 	for _, pid := range procs {
-		if insidePID(pid) != inside {
+		if g.insidePID(pid) != inside {
 			continue
 		}
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			return 0, 0
 		}
-		if insidePID(pid) == inside { // else it ended, and the number is another's now
+		if g.insidePID(pid) == inside && g.cgroup.Has(pid) { // else it ended, and the number is another's now
 			return fd, pid
 		}
 		unix.Close(fd)
 	}
 	return 0, 0
+}
+
+// insidePID gives the number that process pid has in the PID namespace of the
+// reaper, 0 if there is no such process: one that made a namespace of its own
+// has further numbers.
+func (g *generation) insidePID(pid int) int {
+	numbers := statusLine(pid, "NSpid:")
+	depth := len(numbers)
+	if g.reaper != nil && !g.gone {
+		depth = len(statusLine(g.reaper.PID, "NSpid:"))
+	}
+	if depth == 0 || depth > len(numbers) {
+		return 0
+	}
+	return numbers[depth-1]
 }
 
 // insidePID gives the number that process pid has in its own PID namespace: the
@@ -276,12 +320,37 @@ func procField(path, key string) int {
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, key); ok {
-			fields := strings.Fields(v)
-			n, _ := strconv.Atoi(fields[len(fields)-1])
-			return n
-		}
+	return last(numbersOf(string(b), key))
+}
+
+func last(numbers []int) int {
+	if len(numbers) == 0 {
+		return 0
 	}
-	return 0
+	return numbers[len(numbers)-1]
+}
+
+// statusLine reads the numbers of a line of /proc/PID/status.
+func statusLine(pid int, key string) []int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil
+	}
+	return numbersOf(string(b), key)
+}
+
+// numbersOf reads the numbers of the line that begins with key.
+func numbersOf(text, key string) (numbers []int) {
+	for line := range strings.Lines(text) {
+		v, ok := strings.CutPrefix(line, key)
+		if !ok {
+			continue
+		}
+		for _, field := range strings.Fields(v) {
+			n, _ := strconv.Atoi(field)
+			numbers = append(numbers, n)
+		}
+		break
+	}
+	return numbers
 }

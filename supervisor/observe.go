@@ -117,23 +117,45 @@ func (g *generation) askRecord() (*reaper.Record, error) {
 // (MAINPID=): its number stands beside the record.
 func (g *generation) observeNamed(r *reaper.Record, o *machine.Observed) {
 	var b [4]byte
-	if n, err := unix.Pread(g.record, b[:], reaper.NamedOffset); err != nil || n != len(b) || len(o.Mains) == 0 {
+	if n, err := unix.Pread(g.record, b[:], reaper.NamedOffset); err != nil || n != len(b) || len(o.Mains) == 0 && !g.forks() {
 		return
 	}
 	named := int32(binary.NativeEndian.Uint32(b[:]))
 	if named == 0 {
 		return
 	}
-	last := &o.Mains[len(o.Mains)-1]
+	main := &o.Named
+	if !g.forks() {
+		main = &o.Mains[len(o.Mains)-1]
+	}
 	if r.Named.PID == named {
-		last.PID, last.Status = 0, waitStatus(r.Named.Status)
+		main.PID, main.Status = 0, waitStatus(r.Named.Status)
 		return
 	}
 	if fd, pid := g.findInside(int(named)); pid != 0 {
 		g.dropMain()
 		g.main, g.mainPID, g.named = fd, pid, named
-		last.PID, last.Status = pid, machine.Status{}
+		main.PID, main.Status = pid, machine.Status{}
+		return
 	}
+	if e, ok := g.exitOf(r, named); ok {
+		main.PID, main.Status = 0, waitStatus(e.Status)
+	} else if g.forks() {
+		main.Status = machine.Status{Code: machine.CodeUnknown}
+	}
+}
+
+// exitOf looks for the end of a process that the reaper has taken, or is about
+// to take.
+func (g *generation) exitOf(r *reaper.Record, pid int32) (reaper.Exit, bool) {
+	e, ok := r.ExitOf(pid)
+	if ok || g.gone {
+		return e, ok
+	}
+	if r, err := g.askRecord(); err == nil {
+		return r.ExitOf(pid)
+	}
+	return e, false
 }
 
 func (m *Manager) observeProgram(g *generation, r *reaper.Record, i int, o *machine.Observed) {
@@ -153,7 +175,7 @@ func (m *Manager) observeProgram(g *generation, r *reaper.Record, i int, o *mach
 	} else {
 		seen.Status = waitStatus(p.Status)
 	}
-	if c.kind == machine.KindStart {
+	if c.kind == machine.KindStart && !g.forks() {
 		o.Mains = append(o.Mains, seen)
 	} else {
 		o.Programs = append(o.Programs, seen)

@@ -33,6 +33,11 @@ func (m *Manager) release(e machine.Release) {
 		m.sweep(e.Ref, s.slice(), func() { m.handle(machine.Released{Ref: e.Ref}) })
 		return
 	}
+	if g.def.Service.PidFile != "" && !g.cleared {
+		g.cleared = true
+		m.removePidFile(g, func() { m.release(e) })
+		return
+	}
 	if e.Keep && g.populated() {
 		s.gen = nil
 		s.leftovers[g.number] = g

@@ -36,7 +36,6 @@ type sight struct {
 	record    *reaper.Record
 	commands  []command
 	mainPID   int // of the program that runs now: main, or what runs before it
-	named     bool
 	reaperPID int
 	hookPID   int
 	older     []leftover
@@ -107,7 +106,7 @@ func (s *sight) fill(m *Manager) {
 	}
 	g := v.gen
 	s.live, s.number, s.slice, s.ran = true, g.number, g.def.Resources.Slice, g.def
-	s.record, s.commands, s.mainPID, s.named = g.last, g.commands, g.mainPID, g.named != 0
+	s.record, s.commands, s.mainPID = g.last, g.commands, g.mainPID
 	if g.reaper != nil && !g.gone {
 		s.reaperPID = g.reaper.PID
 	}

@@ -44,7 +44,7 @@ func (m *Manager) launchUnit(e machine.Launch) {
 	b := &birth{m: m, g: &generation{unit: e.Unit, number: e.Generation, def: s.def, commands: commandsOf(s.def),
 		dir: filepath.Join(m.cfg.unitDir(e.Unit), strconv.FormatUint(e.Generation, 10)), hooks: map[uint64]*hook{}}}
 	b.log = s.log
-	b.g.facts.InvocationID = s.start.InvocationID
+	b.g.facts.InvocationID, b.g.since = s.start.InvocationID, s.start.RequestedAt
 	m.births++
 	m.onWorker(m.work, func() {
 		began := time.Now()
@@ -183,7 +183,7 @@ func (m *Manager) factsOf(u *unit.Unit, dir, invocation string) (compile.Facts, 
 		f.Passed = append(f.Passed, file.Name) // at a start, those that could be opened
 	}
 	f.InvocationID, f.NetNS = invocation, u.Network.Mode != unit.NetworkHost
-	if u.Service.NotifyAccess != "none" || u.Service.Type == "notify" {
+	if u.Service.NotifyAccess != "none" || u.Service.Notifies() {
 		f.NotifySocket = filepath.Join(dir, "notify")
 	}
 	if u.Isolation.Namespaces.Mount && u.Filesystem.PrivateDevices {

@@ -121,11 +121,22 @@ func (s *sight) state(st *control.UnitStatus) {
 	st.Generation, st.StartCount, st.Restarts = v.Generation, int(v.Generation), v.Restarts
 	if v.MainAlive {
 		st.MainPID = v.MainPID
-		if s.named {
-			st.MainPIDSource = "MAINPID= of sd_notify"
-		}
+		st.MainPIDSource = mainSource(v.MainFrom, s.ran)
 	}
 	st.ReaperPID = s.reaperPID
+}
+
+// mainSource says how main was found, where it was not simply started.
+func mainSource(from machine.MainFrom, u *unit.Unit) string {
+	switch {
+	case from == machine.FromNotify:
+		return "MAINPID= of sd_notify"
+	case from == machine.FromGuess:
+		return "guess: the one process that exec_start left"
+	case from == machine.FromPidFile && u != nil:
+		return "pid_file " + u.Service.PidFile
+	}
+	return ""
 }
 
 // times converts the engine's instants.
@@ -181,7 +192,7 @@ func (s *sight) ends(st *control.UnitStatus) {
 		e.Name = signalText(v.MainStatus.Value)
 	}
 	if r := s.record; r != nil && r.Generation == v.Generation {
-		if p, ok := r.Main(); ok && p.State == reaper.Ended {
+		if p, ok := r.Main(); ok && p.State == reaper.Ended && v.MainFrom == machine.FromExec {
 			e.AtUsec = s.clock.usec(machine.Instant(p.Ended))
 		}
 	}
@@ -309,6 +320,9 @@ func (m *Manager) pidsOf(name string, o leftover) []int {
 func (s *sight) remarks(st *control.UnitStatus) {
 	v := s.snap
 	st.Log = s.log
+	if v.MainMissing != "" && v.State.Up() {
+		st.Notices = append(st.Notices, control.Notice{AtUsec: s.clock.usec(v.ActiveSince), Text: "main is not known: " + v.MainMissing})
+	}
 	for _, n := range s.notices {
 		st.Notices = append(st.Notices, control.Notice{AtUsec: n.at, Text: n.text})
 	}

@@ -244,7 +244,7 @@ func (g *Generation) signal(pid int, sig unix.Signal) error {
 		return os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(fd)
-	if !g.has(pid) {
+	if !g.Has(pid) {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && err != unix.ESRCH {
@@ -253,8 +253,8 @@ func (g *Generation) signal(pid int, sig unix.Signal) error {
 	return nil
 }
 
-// has says whether pid is in the payload's cgroup or below it.
-func (g *Generation) has(pid int) bool {
+// Has says whether pid is in the payload's cgroup or below it.
+func (g *Generation) Has(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return false

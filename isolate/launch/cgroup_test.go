@@ -187,7 +187,7 @@ func TestSignalReachesAll(t *testing.T) {
 	// No trap: a child between fork and exec would take the signal for the shell.
 	main := shell(t, g.MainFD(), "sleep 600 & sleep 600 & echo; wait")
 	reaper := shell(t, g.InitFD(), "echo; exec sleep 600")
-	if g.has(reaper.Process.Pid) || g.has(os.Getpid()) || !g.has(main.Process.Pid) {
+	if g.Has(reaper.Process.Pid) || g.Has(os.Getpid()) || !g.Has(main.Process.Pid) {
 		t.Error("has takes processes that are elsewhere, or not its own")
 	}
 	if err := g.Signal(unix.SIGTERM); err != nil {

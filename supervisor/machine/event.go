@@ -193,7 +193,6 @@ type Notify struct {
 	HasStatus                  bool
 	Status                     string
 	Errno                      int
-	MainPID                    int           // host's pid, checked to be the service's; 0 none
 	Watchdog                   bool          // WATCHDOG=1
 	WatchdogTrigger            bool          // WATCHDOG=trigger
 	WatchdogPeriod             time.Duration // WATCHDOG_USEC=, 0 none

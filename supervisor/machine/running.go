@@ -310,9 +310,6 @@ func (s *step) noteNotify(ev Notify) {
 	if ev.Errno != 0 {
 		s.m.NotifyErrno = ev.Errno
 	}
-	if ev.MainPID != 0 && s.m.MainAlive {
-		s.m.MainPID = ev.MainPID
-	}
 	if ev.WatchdogPeriod > 0 {
 		s.m.Period = int64(ev.WatchdogPeriod)
 	}

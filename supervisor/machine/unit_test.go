@@ -34,7 +34,7 @@ func everyEvent(g uint64) []Event {
 		PayloadEmpty{r}, ReaperLost{r, Status{CodeKilled, 9}}, Released{r},
 		HookExited{r, 1, Status{CodeExited, 0}}, HookExited{r, 1, Status{CodeExited, 3}}, HookFailed{r, 1, Setup{}},
 		OOMKilled{r}, Notify{Ref: r, Ready: true}, Notify{Ref: r, Reloading: true}, Notify{Ref: r, Stopping: true},
-		Notify{Ref: r, WatchdogTrigger: true}, Notify{Ref: r, ExtendTimeout: time.Hour, Watchdog: true, MainPID: 8},
+		Notify{Ref: r, WatchdogTrigger: true}, Notify{Ref: r, ExtendTimeout: time.Hour, Watchdog: true},
 		Request{}, Tick{},
 	}
 }
