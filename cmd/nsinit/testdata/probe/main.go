@@ -8,6 +8,8 @@
 //	probe notify DELAY LINE...   send the lines to the notify socket after DELAY, then as run
 //	probe hell                   send what no service should to the notify socket, then READY=1
 //	probe mainpid [wrapper MODE] start a child, name it as main, end at once (when the child has)
+//	probe reloads [silent|early] be ready, answer SIGUSR1 as type notify-reload wants it: not at all, or with
+//	                             the announcement of an earlier reload
 //	probe watchdog N             be ready, send N pings, then hang
 //	probe stubborn               as run, and ignore SIGTERM
 //	probe escape                 leave a process in another session that ignores SIGTERM
@@ -49,7 +51,7 @@ import (
 func main() {
 	modes := map[string]func(args []string) error{
 		"run": func([]string) error { return wait() }, "exit": exit, "signal": endBySignal, "stubborn": stubborn,
-		"notify": notify, "hell": hell, "mainpid": namesMain, "watchdog": watchdog,
+		"notify": notify, "hell": hell, "mainpid": namesMain, "reloads": reloads, "watchdog": watchdog,
 		"escape": escape, "zombies": zombies, "orphans": orphans,
 		"lines": lines, "seq": sequence, "seqfile": sequenceFile, "http": serve, "get": get, "listen": listen, "dial": dial, "datagrams": datagrams, "passed": passed,
 		"where": where, "descriptors": descriptors,

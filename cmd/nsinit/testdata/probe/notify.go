@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tell sends one datagram as sd_notify(3) does.
@@ -105,4 +107,40 @@ func watchdog(args []string) error {
 	for {
 		time.Sleep(time.Hour)
 	}
+}
+
+func reloads(args []string) error {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1, syscall.SIGTERM)
+	began := monotonic()
+	if err := tell("READY=1"); err != nil {
+		return err
+	}
+	for sig := range told {
+		if sig == syscall.SIGTERM {
+			return nil
+		}
+		fmt.Println("signalled")
+		at := monotonic()
+		switch args[0] {
+		case "silent":
+			continue
+		case "early":
+			at = began
+		}
+		if err := tell(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d\nSTATUS=reloading", at)); err != nil {
+			return err
+		}
+		if err := tell("READY=1\nSTATUS=reloaded"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// monotonic is CLOCK_MONOTONIC in microseconds.
+func monotonic() int64 {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano() / 1000
 }
