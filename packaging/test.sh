@@ -49,7 +49,8 @@ testlane() { # NAME GO-TEST-ARGUMENT...
 }
 
 lane_deps() {
-	packaging/deps.sh gcc libc6-dev procps systemd curl nginx rsyslog logrotate python3-minimal redis-server postgresql busybox-static squashfs-tools zstd cpio
+	packaging/deps.sh gcc libc6-dev procps systemd curl nginx rsyslog logrotate python3-minimal redis-server postgresql \
+		cron memcached dnsmasq-base vsftpd busybox-static squashfs-tools zstd cpio
 }
 
 lane_vet() {
