@@ -156,7 +156,7 @@ func (s *sight) entry() control.UnitListEntry {
 	if u := s.def(); u != nil {
 		e.Description, e.Aliases, e.Network = u.Description, u.Aliases, networkText(u)
 		if u.IsTarget() {
-			e.Kind, e.BuiltIn = "target", u.Path == ""
+			e.Kind, e.BuiltIn = kindOf(u), u.Path == ""
 		}
 	}
 	e.Note = s.note()

@@ -41,6 +41,19 @@ func limitsOf(u *unit.Unit, memory uint64, owner isolate.Credentials) launch.Lim
 	return l
 }
 
+// limitSlices hands the limits of the slices to who makes cgroups.
+func (m *Manager) limitSlices() {
+	limits := map[string]launch.Limits{}
+	for _, u := range m.defs {
+		if u.IsSlice() {
+			limits[u.SliceName()] = limitsOf(u, m.host.Memory, isolate.Credentials{})
+		}
+	}
+	if err := m.cgroups.SetSlices(limits); err != nil {
+		m.problem(err)
+	}
+}
+
 // ioMax merges the four io_*_max keys, one entry a device.
 func ioMax(r unit.Resources) []launch.IOMax {
 	byDevice := map[string]*launch.IOMax{}

@@ -66,6 +66,7 @@ func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
 	for name, list := range m.set.Problems() {
 		m.log.WithLevel(m.unlessTold(zerolog.ErrorLevel)).Str("unit", name).Msg(list.Error())
 	}
+	m.limitSlices()
 	return m.install()
 }
 

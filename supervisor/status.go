@@ -89,7 +89,7 @@ func (s *sight) definition(st *control.UnitStatus, m *Manager) {
 		st.Path, st.DropIns = s.unit.Path, s.unit.DropIns
 	}
 	if u.IsTarget() {
-		st.Kind = "target"
+		st.Kind = kindOf(u)
 		return
 	}
 	st.Profile, st.Relaxations = u.Profile, u.Relaxations
@@ -97,6 +97,17 @@ func (s *sight) definition(st *control.UnitStatus, m *Manager) {
 	st.CapabilityCount, st.NoNewPrivileges = bits.OnesCount64(kept), u.Security.NoNewPrivileges
 	st.Hostname = u.Isolation.Hostname
 	st.Network = &control.Network{Mode: networkText(u)}
+}
+
+// kindOf is what nsctl calls the unit.
+func kindOf(u *unit.Unit) string {
+	switch {
+	case u.IsSlice():
+		return "slice"
+	case u.IsTarget():
+		return "target"
+	}
+	return "service"
 }
 
 // networkText is the mode as unit files write it.
@@ -229,6 +240,11 @@ func (m *Manager) kernelSide(s *sight, st *control.UnitStatus) {
 			st.LeftOvers = append(st.LeftOvers, control.LeftOver{Generation: o.number, PIDs: pids})
 		}
 	}
+	if u := s.def(); u != nil && u.IsSlice() && s.snap.State.Up() {
+		st.ControlGroup = m.cgroups.SlicePath(u.SliceName())
+		stat, err := m.cgroups.SliceStat(u.SliceName())
+		usage(stat, err, st)
+	}
 	if !s.live {
 		return
 	}
@@ -238,7 +254,8 @@ func (m *Manager) kernelSide(s *sight, st *control.UnitStatus) {
 	}
 	defer c.Close()
 	st.ControlGroup = filepath.Join(c.Path(), "main")
-	usage(c, st)
+	stat, err := c.Stat()
+	usage(stat, err, st)
 	var more int
 	if st.Processes, more, err = processesOf(c); err != nil {
 		st.Problems = append(st.Problems, err.Error())
@@ -249,9 +266,8 @@ func (m *Manager) kernelSide(s *sight, st *control.UnitStatus) {
 	s.insides(c, st)
 }
 
-// usage is what the payload takes.
-func usage(c *launch.Generation, st *control.UnitStatus) {
-	stat, err := c.Stat()
+// usage is what the payload takes, or all in a slice.
+func usage(stat launch.Stat, err error, st *control.UnitStatus) {
 	if err != nil {
 		st.Problems = append(st.Problems, err.Error())
 		return

@@ -14,8 +14,14 @@ func (b *builder) finish() {
 	if u.target {
 		b.checkTarget()
 		u.Service, u.Isolation, u.Filesystem, u.Network = Service{}, Isolation{}, Filesystem{}, Network{}
-		u.Resources, u.Security, u.Log, u.Profile = Resources{}, Security{}, Log{}, ""
+		u.Security, u.Log, u.Profile = Security{}, Log{}, ""
+		if !isSliceName(u.Name) {
+			u.Resources = Resources{}
+		}
 		return
+	}
+	if isSliceName(u.Name) {
+		b.errs = append(b.errs, &Error{File: u.Path, Key: "service", Msg: "a slice has no [service], only [unit] and [resources]"})
 	}
 	b.finishService()
 	b.finishEnvironment()
@@ -34,6 +40,10 @@ func (b *builder) finishUnit() {
 	u := b.unit
 	if u.Description == "" {
 		u.Description = u.Name
+	}
+	if u.target && isSliceName(u.Name) { // it is there as long as a unit is in it, also before basic
+		u.DefaultDependencies = u.DefaultDependencies && b.says.written("unit.default_dependencies")
+		u.StopWhenUnneeded = u.StopWhenUnneeded || !b.says.written("unit.stop_when_unneeded")
 	}
 	for _, list := range u.dependencyLists() {
 		*list.names = unique(*list.names)
@@ -81,8 +91,19 @@ func (k *Key) ofTargets() bool { return k.Table == "unit" || k.Table == "install
 // checkTarget refuses tables that only a service has.
 func (b *builder) checkTarget() {
 	for _, k := range keyTable().all {
-		if !k.ofTargets() && b.says.written(k.ID()) {
+		if k.ofTargets() || !b.says.written(k.ID()) {
+			continue
+		}
+		slice := isSliceName(b.unit.Name)
+		switch {
+		case !slice:
 			b.failKey(k.ID(), "%s: a unit without [service] is a target, which has no [%s]", k.Name, k.Table)
+		case k.Table != "resources":
+			b.failKey(k.ID(), "%s: a slice has only [unit] and [resources]", k.Name)
+		case k.Name == "memory_min", k.Name == "memory_low":
+			b.failKey(k.ID(), "%s: a slice has what its units ask for, summed", k.Name)
+		case k.Name == "slice", k.Name == "delegate":
+			b.failKey(k.ID(), "%s: is for a service; slices are not in slices", k.Name)
 		}
 	}
 }

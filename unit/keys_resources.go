@@ -18,7 +18,7 @@ func resourcesKeys() []Key {
 		key("io_read_iops_max", ioOperations, "", `["/dev/sda 1K"]`, "Most reads a second, by device."),
 		key("io_write_iops_max", ioOperations, "", `["/dev/sda 1K"]`, "Most writes a second, by device."),
 		key("delegate", delegate, "", `["memory", "pids"]`, "Whether, or with which controllers, the service manages cgroups below its own.").note("false"),
-		key("slice", text, "", `"web"`, "Named group of units, with limits of its own, that the cgroup is in."),
+		key("slice", sliceName, "", `"web"`, "Named group of units that the cgroup is in; a unit file web.slice.toml has its limits."),
 		key("best_effort", boolean, "false", "true", "Start without the limits whose controller is missing.").ours(),
 	}
 }

@@ -128,6 +128,7 @@ var (
 	unitNames     = strictly("unit names", true, parseUnitNames)
 	absolutePath  = strictly("path", false, ParsePath)
 	absolutePaths = strictly("paths", true, onePath(ParsePath))
+	sliceName     = strictly("name", false, parseSlice)
 	pidFile       = strictly("path", false, parsePidFile)
 	pathEntries   = strictly("paths", true, onePath(ParsePathEntry))
 	binds         = strictly("source:destination:option", true, onePath(ParseBind))

@@ -104,6 +104,7 @@ func (s *Set) linkAll(fresh []*Unit) {
 			*list.names = s.linkList(b, list)
 		}
 		s.linkNetwork(b)
+		s.linkSlice(b)
 		sortErrors(b.errs)
 		sortErrors(u.Warnings)
 		s.drop(b)
@@ -162,6 +163,22 @@ func (s *Set) unknownReason(b *builder, name string) string {
 		}
 	}
 	return "no such unit"
+}
+
+// linkSlice has a unit need the file that gives its slice limits, if there is
+// one: where that is bad, nothing of the slice starts.
+func (s *Set) linkSlice(b *builder) {
+	u := b.unit
+	if u.Resources.Slice == "" {
+		return
+	}
+	name := u.Resources.Slice + sliceSuffix
+	switch {
+	case s.files.masked[name] != "":
+		b.failKey("resources.slice", "slice = %q: %s is masked", u.Resources.Slice, name)
+	case s.exists(name):
+		u.Requires, u.After = unique(append(u.Requires, name)), unique(append(u.After, name))
+	}
 }
 
 // linkNetwork checks the unit whose network is shared, and has this one start

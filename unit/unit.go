@@ -86,6 +86,18 @@ type Unit struct {
 	offered Install // what a preset keeps out of force
 }
 
+// sliceSuffix ends the name of a slice.
+const sliceSuffix = ".slice"
+
+// IsSlice reports whether u is a group of units with limits of its own: a target
+// "NAME.slice" that may have [resources].
+func (u *Unit) IsSlice() bool { return u.target && isSliceName(u.Name) }
+
+func isSliceName(name string) bool { return strings.HasSuffix(name, sliceSuffix) }
+
+// SliceName is the name of a slice as [resources] slice has it, without ".slice".
+func (u *Unit) SliceName() string { return strings.TrimSuffix(u.Name, sliceSuffix) }
+
 // IsTarget reports whether u is a named group: a unit without [service].
 func (u *Unit) IsTarget() bool { return u.target }
 

@@ -43,6 +43,18 @@ func ValidateName(name string) error {
 	return nil
 }
 
+// parseSlice reads the name of a slice, with or without ".slice".
+func parseSlice(s string) (string, error) {
+	name := strings.TrimSuffix(s, sliceSuffix)
+	if err := ValidateName(name); err != nil {
+		return "", fmt.Errorf("slice = %q: %w", s, err)
+	}
+	if strings.Contains(name, "@") {
+		return "", fmt.Errorf("slice = %q: a slice has no instances", s)
+	}
+	return name, nil
+}
+
 func nameByte(c byte) bool {
 	return plainNameByte(c) || c == '-' || c == '\\' || c == '@'
 }

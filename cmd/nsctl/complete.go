@@ -54,7 +54,7 @@ func (a *app) completeFlags(cmd *cobra.Command) {
 		"priority":  {"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"},
 		"signal":    {"SIGTERM", "SIGKILL", "SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGUSR1", "SIGUSR2", "SIGSTOP", "SIGCONT"},
 		"kill-whom": {"main", "control", "all"},
-		"type":      {"service", "target"},
+		"type":      {"service", "slice", "target"},
 		"state":     {"active", "inactive", "failed", "activating", "deactivating", "running", "exited", "dead", "bad-file", "masked"},
 		"property":  fieldNames(control.UnitStatus{}),
 		"value-of":  fieldNames(control.UnitStatus{}),

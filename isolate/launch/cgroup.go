@@ -34,7 +34,8 @@ type Cgroups struct {
 	root    string   // relative to it: "nsinit"
 	enabled []string // for the children of root, ascending
 
-	mu sync.Mutex // held where unit and slice directories come and go
+	mu     sync.Mutex // held where unit and slice directories come and go
+	slices map[string]Limits
 }
 
 // OpenCgroups makes the instance's cgroup <mount>/[<parent>/]<instance>, or

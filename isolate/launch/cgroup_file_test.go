@@ -98,7 +98,7 @@ func TestControlFiles(t *testing.T) {
 		t.Errorf("a wrong value: %v", err)
 	}
 	lacks := setting{file: "memory.no_such_file", value: "1"}
-	if err := g.apply("main", lacks); err == nil || err.Error() != "this kernel has no "+dir+"/memory.no_such_file" {
+	if err := apply(dir, lacks); err == nil || err.Error() != "this kernel has no "+dir+"/memory.no_such_file" {
 		t.Errorf("a file that this kernel lacks: %v", err)
 	}
 	if err := g.Remove(); err != nil {

@@ -79,6 +79,9 @@ func (g *Generation) limit(l Limits, fresh bool) error {
 	if err := g.enable(l); err != nil {
 		return err
 	}
+	if err := g.limitSlice(); err != nil {
+		return err
+	}
 	if !fresh {
 		g.resetUnit()
 	}
@@ -137,15 +140,18 @@ func (g *Generation) enable(l Limits) error {
 }
 
 // set writes one setting to every directory that it is for.
-func (g *Generation) set(s setting) *LimitError {
-	if !slices.Contains(g.cgroups.enabled, s.controller) {
-		return &LimitError{Key: s.key, Controller: s.controller, Where: g.cgroups.abs(g.cgroups.root)}
+func (g *Generation) set(s setting) *LimitError { return g.cgroups.set(g.cgroups.abs(g.path), s) }
+
+// set writes one setting to its parts of dir.
+func (c *Cgroups) set(dir string, s setting) *LimitError {
+	if !slices.Contains(c.enabled, s.controller) {
+		return &LimitError{Key: s.key, Controller: s.controller, Where: c.abs(c.root)}
 	}
 	if s.err != nil {
 		return &LimitError{Key: s.key, Err: s.err}
 	}
 	for _, part := range s.parts {
-		if err := g.apply(part, s); err != nil {
+		if err := apply(filepath.Join(dir, part), s); err != nil {
 			return &LimitError{Key: s.key, Where: part, Err: err}
 		}
 	}
@@ -154,8 +160,7 @@ func (g *Generation) set(s setting) *LimitError {
 
 // apply writes a setting to one directory. The BFQ scheduler has a file of its
 // own for io.weight where the kernel lacks the iocost controller.
-func (g *Generation) apply(part string, s setting) error {
-	dir := filepath.Join(g.cgroups.abs(g.path), part)
+func apply(dir string, s setting) error {
 	err := writeFile(dir, s.file, s.value)
 	if err != nil && s.file == "io.weight" && !exists(dir+"/io.weight") && exists(dir+"/io.bfq.weight") {
 		return writeFile(dir, "io.bfq.weight", strconv.FormatUint(bfqWeight(s.weight), 10))

@@ -22,24 +22,32 @@ type Stat struct {
 // Stat reads what the payload uses now. Without the pids controller threads are
 // counted. A generation that is gone has used nothing.
 func (g *Generation) Stat() (Stat, error) {
-	main := g.leaf("main")
-	usec, err := readKey(main+"/cpu.stat", "usage_usec")
+	s, err := statOf(g.leaf("main"))
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", g.Unit, err)
+	}
+	return s, nil
+}
+
+// statOf reads what a cgroup uses.
+func statOf(dir string) (Stat, error) {
+	usec, err := readKey(dir+"/cpu.stat", "usage_usec")
 	if errors.Is(err, unix.ENODEV) {
 		return Stat{}, nil
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return Stat{}, fmt.Errorf("%s: cannot read what the cgroup uses: %w", g.Unit, err)
+		return Stat{}, fmt.Errorf("cannot read what the cgroup uses: %w", err)
 	}
-	s := Stat{CPUNsec: usec * 1000, Tasks: readMax(main + "/pids.current"), TasksMax: readMax(main + "/pids.max"),
-		Memory: readMax(main + "/memory.current"), MemoryPeak: readMax(main + "/memory.peak"),
-		MemoryMax: readMax(main + "/memory.max"), MemoryHigh: readMax(main + "/memory.high")}
-	if io, err := readFile(main + "/io.stat"); err == nil {
+	s := Stat{CPUNsec: usec * 1000, Tasks: readMax(dir + "/pids.current"), TasksMax: readMax(dir + "/pids.max"),
+		Memory: readMax(dir + "/memory.current"), MemoryPeak: readMax(dir + "/memory.peak"),
+		MemoryMax: readMax(dir + "/memory.max"), MemoryHigh: readMax(dir + "/memory.high")}
+	if io, err := readFile(dir + "/io.stat"); err == nil {
 		s.IORead, s.IOWrite = sumIO(string(io))
 	}
-	if s.TasksMax == 0 && !exists(main+"/pids.max") {
-		threads, err := idsBelow(main, "cgroup.threads")
+	if s.TasksMax == 0 && !exists(dir+"/pids.max") {
+		threads, err := idsBelow(dir, "cgroup.threads")
 		if err != nil {
-			return s, fmt.Errorf("%s: %w", g.Unit, err)
+			return s, err
 		}
 		s.Tasks = uint64(len(threads))
 	}

@@ -26,12 +26,15 @@ func TestLimits(t *testing.T) {
 		"memory": shell("exec sleep 1000", "[resources]", `memory_min = "8M"`, `memory_low = "16M"`, `memory_high = "64M"`, `memory_max = "50%"`, `memory_swap_max = 0`),
 		"reader": shell("dd if=/dev/vda of=/dev/null bs=1M count=16 iflag=direct && exec sleep 1000", "[resources]",
 			`io_read_bandwidth_max = "/dev/vda 4M"`, `io_write_iops_max = "/dev/vda 100"`, "[security]", `device_allow = "/dev/vda rw"`),
-		"favoured": shell("exec sleep 1000", `oom_score_adjust = -500`, `limit_nofile = 1000000`, `limit_memlock = "infinity"`, `nice = -5`),
-		"realtime": shell("exec sleep 1000", `cpu_scheduling_policy = "fifo"`, `cpu_scheduling_priority = 10`),
+		"favoured":  shell("exec sleep 1000", `oom_score_adjust = -500`, `limit_nofile = 1000000`, `limit_memlock = "infinity"`, `nice = -5`),
+		"web.slice": "[resources]\nmemory_max = \"64M\"\ntasks_max = 50\ncpu_quota = \"50%\"\ncpu_weight = 300\nallowed_cpus = \"1\"\n",
+		"web1":      shell("exec tail /dev/zero", "[resources]", `slice = "web"`, `memory_max = "1G"`),
+		"web2":      shell("bomb() { bomb | bomb & }; bomb; exec sleep 1000", "[resources]", `slice = "web"`),
+		"realtime":  shell("exec sleep 1000", `cpu_scheduling_policy = "fifo"`, `cpu_scheduling_priority = 10`),
 	}}, power{disks: []string{disk(t, 32)}})
 	for name, test := range map[string]func(*testing.T, *machine){
 		"memory_max": testMemoryMax, "oom_policy": testOOMPolicy, "tasks_max": testTasksMax, "cpu": testCPU, "weights": testWeights,
-		"memory": testMemory, "io": testIO, "process": testProcess,
+		"memory": testMemory, "io": testIO, "process": testProcess, "slice": testSlice,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, m) })
 	}
@@ -102,6 +105,26 @@ func testMemoryMax(t *testing.T, m *machine) {
 	if said := m.sh(t, "nsctl status hog || true"); !strings.Contains(said, "lack of memory") || !strings.Contains(said, "memory_max = 32M") {
 		t.Errorf("status does not say why: %s", said)
 	}
+}
+
+// testSlice: the limits of a slice hold for all that is in it, change when they
+// are read again, and go with the last of it.
+func testSlice(t *testing.T, m *machine) {
+	m.start(t, "web1")
+	m.until(t, "nsctl status web1 | grep -q failed")
+	if got := m.field(t, "web1", "result"); got != "oom-kill" { // by the slice's 64M, not its own 1G
+		t.Errorf("the result is %q, want oom-kill", got)
+	}
+	m.start(t, "web2")
+	m.wantControl(t, "web.slice", map[string]string{"memory.max": "67108864", "pids.max": "50", "cpu.max": "50000 100000", "cpu.weight": "300", "cpuset.cpus": "1"})
+	m.until(t, "grep -q 'max [1-9]' /sys/fs/cgroup/nsinit/web.slice/pids.events")
+	if got := m.field(t, "web.slice", "tasks_limit"); got != "50" {
+		t.Errorf("status says %q tasks, want 50", got)
+	}
+	m.sh(t, "printf '[resources]\\nmemory_high = \"32M\"\\n' >/etc/nsinit/units/web.slice.toml; nsctl daemon-reload")
+	m.wantControl(t, "web.slice", map[string]string{"memory.max": "max", "memory.high": "33554432", "pids.max": "max", "cpu.max": "max 100000",
+		"cpu.weight": "100", "cpuset.cpus": ""})
+	m.sh(t, "nsctl stop web.slice; test ! -e /sys/fs/cgroup/nsinit/web.slice")
 }
 
 // testOOMPolicy: what is killed is one process, and with it all others.

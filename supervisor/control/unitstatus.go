@@ -7,7 +7,7 @@ type UnitStatus struct {
 	Aliases       []string `json:"aliases,omitempty"`
 	Description   string   `json:"description"`
 	Documentation []string `json:"documentation,omitempty"`
-	// Kind is "service" or "target".
+	// Kind is "service", "target", or "slice": a target with limits.
 	Kind string `json:"kind"`
 
 	// LoadState is "loaded", "not-found", "bad-file" or "masked".
