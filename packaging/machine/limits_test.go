@@ -126,8 +126,8 @@ func testSlice(t *testing.T, m *machine) {
 	}
 	m.sh(t, "printf '[resources]\\nmemory_high = \"32M\"\\n' >/etc/nsinit/units/web.slice.toml; nsctl daemon-reload")
 	m.wantControl(t, "web.slice", map[string]string{"memory.max": "max", "memory.high": "33554432", "pids.max": "max", "cpu.max": "max 100000",
-		"cpu.weight": "100", "cpuset.cpus": ""})
-	m.sh(t, "nsctl stop web.slice; test ! -e /sys/fs/cgroup/nsinit/web.slice")
+		"cpu.weight": "100", "cpuset.cpus.effective": m.control(t, "", "cpuset.cpus.effective")})
+	m.sh(t, "nsctl kill --signal SIGKILL web2; nsctl stop web.slice; test ! -e /sys/fs/cgroup/nsinit/web.slice")
 }
 
 // testOOMPolicy: what is killed is one process, and with it all others.
