@@ -237,16 +237,22 @@ func (m *Manager) readRecord(g *generation) {
 	for i := range min(int(r.Count), len(g.commands)) {
 		m.program(g, r, i)
 	}
-	if g.named != 0 && r.Named.PID == g.named {
+	if g.namedEnded(r) {
 		m.lastWords(g)
 	}
-	if g.named != 0 && r.Named.PID == g.named { // still: it has named no successor
+	if g.namedEnded(r) { // still: it has named no successor
 		g.named = 0
 		m.mainEnded(g, g.mainIndex(), r.Named.Status)
 	}
 	if g.throughWithoutMain(r) {
 		m.withoutMain(g)
 	}
+}
+
+// namedEnded reports whether the record has the end of the process that was
+// named, and not of an earlier one of that number.
+func (g *generation) namedEnded(r *reaper.Record) bool {
+	return g.named != 0 && r.Named.PID == g.named && r.Named.Time >= g.namedAt
 }
 
 // mainIndex is the line of exec_start that main is of.
