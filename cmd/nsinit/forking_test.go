@@ -2,11 +2,14 @@ package main_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // forker is a daemon that forks: the unit file of examples/forking, the program
@@ -112,5 +115,66 @@ func (f forker) stop(t *testing.T, in *instance) {
 		if got, err := in.field(f.unit, field); err != nil || got != want {
 			t.Errorf("%s is %q after the stop, want %q (%v)", field, got, want, err)
 		}
+	}
+}
+
+// TestForkingManagerKilled kills the manager at any moment of a restart: the next
+// one comes to one payload, and knows main.
+func TestForkingManagerKilled(t *testing.T) {
+	kills := 60
+	if testing.Short() {
+		kills = 6
+	}
+	in := testInstance(t, map[string]string{
+		"named": `
+[unit]
+start_limit_burst = 0
+[service]
+type = "forking"
+pid_file = "/run/d.pid"
+exec_start_pre = "/bin/true"
+exec_start = [["/bin/sh", "-c", "(sleep 0.01; exec sleep 1000) & echo $! >/run/d.pid"]]`,
+		"guessed": `
+[unit]
+start_limit_burst = 0
+[service]
+type = "forking"
+exec_start = [["/bin/sh", "-c", "sleep 1000 & exec sleep 0.01"]]`,
+	})
+	sources := map[string]string{"named": "pid_file /run/d.pid", "guessed": forkers[len(forkers)-1].source}
+	in.nsctl("start", "named", "guessed")
+	for i := range kills {
+		if out, stderr, code := in.nsctl("restart", "--no-block", "named", "guessed"); code != 0 {
+			t.Fatalf("restart %d: exit %d: %s%s", i+1, code, out, stderr)
+		}
+		time.Sleep(time.Duration(rand.IntN(40_000)) * time.Microsecond) // a kill at any point of its work
+		if err := in.kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := in.start(); err != nil {
+			t.Fatalf("kill %d: %v", i+1, err)
+		}
+		if out, stderr, code := in.nsctl("start", "named", "guessed"); code != 0 {
+			t.Fatalf("kill %d: start: exit %d: %s%s", i+1, code, out, stderr)
+		}
+		for u, source := range sources {
+			in.wantMain(t, i+1, u, source)
+		}
+	}
+}
+
+// wantMain sees that main is known, and that there is one payload.
+func (in *instance) wantMain(t *testing.T, kill int, unit, source string) {
+	t.Helper()
+	pid, err := in.field(unit, "main_pid")
+	if got, e := in.field(unit, "main_pid_source"); e != nil || err != nil || got != source || pid == "" {
+		t.Fatalf("kill %d: main of %s is %q, found by %q (%v, %v)", kill, unit, pid, got, err, e)
+	}
+	files, err := filepath.Glob(filepath.Join(cgroup2(), in.name, unit, "*", "main", "cgroup.procs"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("kill %d: %s has the payloads %v (%v)", kill, unit, files, err)
+	}
+	if procs, err := os.ReadFile(files[0]); err != nil || !slices.Contains(strings.Fields(string(procs)), pid) {
+		t.Fatalf("kill %d: main of %s is %s, and the payload %q (%v)", kill, unit, pid, procs, err)
 	}
 }
