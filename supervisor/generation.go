@@ -59,6 +59,7 @@ type generation struct {
 	namedAt int64            // when that was, nanoseconds of CLOCK_BOOTTIME
 	seek    *seek            // the search for it, while there is one
 	cleared bool             // pid_file was removed
+	asks    []question       // of the reaper
 	forget  func()           // ends watching a named main process
 	asked   bool             // it has ended, and the reaper was asked what it knows
 	early   *notify.Received // a datagram from before the news of its sender
@@ -156,6 +157,7 @@ func (m *Manager) rung(g *generation) {
 		m.listen(g, notifyBatch)
 	}
 	m.namedAnswered(g)
+	m.answer(g)
 }
 
 // payload passes on that the payload's cgroup has become empty. The record's

@@ -45,15 +45,18 @@ func (m *Manager) guessMain(g *generation) {
 		left = g.orphans()
 	}
 	if len(left) == 1 {
-		if inside := g.insidePID(left[0]); inside != 0 && m.nameMain(g, inside, machine.FromGuess) {
+		if inside := numberAt(left[0], g.depth()); inside != 0 && m.nameMain(g, inside, machine.FromGuess) {
 			return
 		}
 	}
-	why := m.whyUnnamed(g, left)
-	if g.empty() { // the cause before its effect: the start is not to look good for a moment
-		m.handle(machine.PayloadEmpty{Ref: g.ref()})
+	if !g.empty() {
+		m.handle(machine.MainUnnamed{Ref: g.ref(), Why: m.whyUnnamed(g, left)})
+		return
 	}
-	m.handle(machine.MainUnnamed{Ref: g.ref(), Why: why})
+	m.askReaper(g, func() { // the cause before its effect: the start is not to look good for a moment
+		m.handle(machine.PayloadEmpty{Ref: g.ref()})
+		m.handle(machine.MainUnnamed{Ref: g.ref(), Why: m.whyUnnamed(g, left)})
+	})
 }
 
 // orphans are the processes of the payload whose parent is the reaper.
@@ -113,23 +116,42 @@ func joinNumbers(list []int) string {
 }
 
 // mainRead draws the conclusion from what stands in pid_file, and reports
-// whether there is a main process now, be it one that has ended: then it is the
-// reaper that knows how.
+// whether the search is over. Where nobody is left it is the reaper that knows
+// who there was.
 func (m *Manager) mainRead(g *generation, f pidfile.File, err error) bool {
-	if g.gone || g.releasing {
-		return true // nobody waits any more
-	}
 	m.readRecord(g)
+	switch {
+	case !m.wantsMain(g):
+		return true
+	case err == nil && g.fresh(f) && m.nameMain(g, f.PID, machine.FromPidFile):
+		return true
+	case g.empty():
+		m.askReaper(g, func() {
+			if m.mainUnnamed(g, f, err) {
+				g.endSeek(m)
+			}
+		})
+		return false
+	}
+	return m.mainUnnamed(g, f, err)
+}
+
+// wantsMain reports whether the unit still waits for its main process.
+func (m *Manager) wantsMain(g *generation) bool {
 	snap, _ := m.engine.State(g.unit)
-	if snap.Generation != g.number || snap.MainFrom != machine.FromExec || !snap.State.Up() && snap.State.Active() != "activating" {
+	waits := snap.State == machine.Start || snap.State == machine.StartPost
+	return waits && snap.Generation == g.number && snap.MainFrom == machine.FromExec && !g.gone && !g.releasing
+}
+
+// mainUnnamed is mainRead where no process of the payload is named: one that has
+// ended may be.
+func (m *Manager) mainUnnamed(g *generation, f pidfile.File, err error) bool {
+	if !m.wantsMain(g) {
 		return true
 	}
 	if err != nil {
 		m.handle(machine.MainUnnamed{Ref: g.ref(), Why: "pid_file: " + err.Error()})
 		return false
-	}
-	if g.fresh(f) && m.nameMain(g, f.PID, machine.FromPidFile) {
-		return true
 	}
 	e, ended := g.last.ExitOf(int32(f.PID))
 	if ended && (g.empty() || g.fresh(f) && e.Status != 0) { // a good end may hand over to another that is about to write

@@ -83,6 +83,38 @@ func (m *Manager) namedAnswered(g *generation) {
 	m.mainEnded(g, g.mainIndex(), statusOf(g.main))
 }
 
+// question waits for the reaper to write its record again.
+type question struct {
+	seq  uint64 // of the record when it was asked
+	then func()
+}
+
+// askReaper calls then on the loop when the reaper has written the record anew:
+// it has the exit of every process that has ended by now, which the cgroup's
+// emptiness may overtake. One that is dying, and takes the payload with it, never
+// answers; its loss is told by itself.
+func (m *Manager) askReaper(g *generation, then func()) {
+	q := question{then: then}
+	if r, err := readRecord(g.record); err == nil {
+		q.seq = r.Seq
+	}
+	g.asks = append(g.asks, q)
+	g.reaper.Signal(syscall.SIGCHLD)
+}
+
+// answer calls those whose question the record answers.
+func (m *Manager) answer(g *generation) {
+	asked := g.asks
+	g.asks = nil
+	for i, q := range asked {
+		if g.last == nil || g.last.Seq <= q.seq {
+			g.asks = append(g.asks, asked[i])
+			continue
+		}
+		q.then()
+	}
+}
+
 // unknownStatus is no status that wait(2) gives.
 const unknownStatus = 0x7f
 
@@ -99,15 +131,16 @@ func (g *generation) findInside(inside int) (pidfd, pid int) {
 	if err != nil {
 		return 0, 0
 	}
+	depth := g.depth()
 	for _, pid := range procs {
-		if g.insidePID(pid) != inside {
+		if numberAt(pid, depth) != inside {
 			continue
 		}
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			return 0, 0
 		}
-		if g.insidePID(pid) == inside && g.cgroup.Has(pid) { // else it ended, and the number is another's now
+		if numberAt(pid, depth) == inside && g.cgroup.Has(pid) { // else it ended, and the number is another's now
 			return fd, pid
 		}
 		unix.Close(fd)
@@ -115,16 +148,24 @@ func (g *generation) findInside(inside int) (pidfd, pid int) {
 	return 0, 0
 }
 
-// insidePID gives the number that process pid has in the PID namespace of the
-// reaper, 0 if there is no such process: one that made a namespace of its own
-// has further numbers.
-func (g *generation) insidePID(pid int) int {
-	numbers := statusLine(pid, "NSpid:")
-	depth := len(numbers)
-	if g.reaper != nil && !g.gone {
-		depth = len(statusLine(g.reaper.PID, "NSpid:"))
+// depth is how deep the reaper's PID namespace lies below this one's, from 1;
+// 0 if nobody knows any more. What a service sees is counted there.
+func (g *generation) depth() int {
+	if g.reaper == nil || g.gone {
+		return 0
 	}
-	if depth == 0 || depth > len(numbers) {
+	return len(statusLine(g.reaper.PID, "NSpid:"))
+}
+
+// numberAt gives the number that process pid has in the PID namespace of that
+// depth, the last of its own if that is 0 (NSpid, proc_pid_status(5)); 0 if there is
+// no such process. One that made a namespace of its own has a further number.
+func numberAt(pid, depth int) int {
+	numbers := statusLine(pid, "NSpid:")
+	switch {
+	case depth == 0:
+		return last(numbers)
+	case depth > len(numbers):
 		return 0
 	}
 	return numbers[depth-1]

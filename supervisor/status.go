@@ -336,8 +336,8 @@ func (m *Manager) pidsOf(name string, o leftover) []int {
 func (s *sight) remarks(st *control.UnitStatus) {
 	v := s.snap
 	st.Log = s.log
-	if v.MainMissing != "" && v.State.Up() {
-		st.Notices = append(st.Notices, control.Notice{AtUsec: s.clock.usec(v.ActiveSince), Text: "main is not known: " + v.MainMissing})
+	if v.MainMissing != "" && (v.State.Up() || v.State == machine.Start || v.State == machine.StartPost) {
+		st.Notices = append(st.Notices, control.Notice{AtUsec: s.clock.usec(v.Since), Text: "main is not known: " + v.MainMissing})
 	}
 	for _, n := range s.notices {
 		st.Notices = append(st.Notices, control.Notice{AtUsec: n.at, Text: n.text})

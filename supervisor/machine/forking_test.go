@@ -178,6 +178,10 @@ func TestForkingStoppedWhileItStarts(t *testing.T) {
 	if whom != WhomAll {
 		t.Errorf("the signal goes to %q", whom)
 	}
+	r := Ref{"a", 1}
+	w.handle(ProgramExited{r, KindStart, 0, Status{CodeExited, 0}}) // it took SIGTERM for a reason to be done
+	w.handle(PayloadEmpty{r})
+	w.is(t, "a", Releasing, Success)
 }
 
 // The reload of one that is signalled is over when it says so, of this signal.
