@@ -16,6 +16,7 @@ import (
 
 	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/machine"
+	"github.com/nsinit/nsinit/unit"
 )
 
 // backend answers nsctl. Its methods are called from many goroutines: what the
@@ -261,9 +262,20 @@ func (m *Manager) kill(s *service, sig syscall.Signal, whom string) error {
 	return s.signalAll(sig)
 }
 
+// beforeMain reports whether the program that runs now is one before main.
+func beforeMain(snap machine.Snapshot, u *unit.Unit) bool {
+	switch snap.State {
+	case machine.Condition, machine.StartPre:
+		return true
+	case machine.Start:
+		return u.Service.Type == "forking" && !snap.Ended && !snap.MainAlive
+	}
+	return false
+}
+
 // signalControl signals what runs beside or before main.
 func (g *generation) signalControl(snap machine.Snapshot, sig syscall.Signal, nothing func(string) error) error {
-	if g != nil && (snap.State == machine.Condition || snap.State == machine.StartPre) && g.main != 0 {
+	if g != nil && beforeMain(snap, g.def) && g.main != 0 {
 		return unix.PidfdSendSignal(g.main, sig, nil, 0)
 	}
 	if g == nil || g.hooks[snap.Run] == nil || g.hooks[snap.Run].proc == nil {

@@ -219,7 +219,7 @@ func (s *sight) commandsNow(st *control.UnitStatus) {
 		return
 	case s.hookPID != 0:
 		st.ControlPID = s.hookPID
-	case v.State == machine.Condition, v.State == machine.StartPre, v.State == machine.Start && u.Service.Type == "forking" && !v.Ended:
+	case beforeMain(v, u):
 		st.ControlPID, kind, index = s.mainPID, v.Kind, v.Index
 	}
 	if st.ControlPID == 0 {
