@@ -75,6 +75,9 @@ func numbers(list []syscall.Signal) []int {
 func digest(u *unit.Unit) string {
 	run := *u
 	run.Path, run.DropIns, run.Aliases, run.Warnings, run.Install = "", nil, nil, nil, unit.Install{}
+	if u.IsSlice() { // its limits come in force when they are read
+		run.Resources = unit.Resources{}
+	}
 	text, err := json.Marshal(&run)
 	if err != nil {
 		return ""
