@@ -30,7 +30,7 @@ func (m *Manager) findMain(e machine.FindMain) {
 		m.seekMain(g)
 	default:
 		m.readPidFile(g, 0, func(f pidfile.File, err error) {
-			if err == nil && g.fresh(f) {
+			if err == nil && m.present(g) && g.fresh(f) {
 				m.nameMain(g, f.PID, machine.FromPidFile)
 			}
 		})
@@ -140,7 +140,7 @@ func (m *Manager) mainRead(g *generation, f pidfile.File, err error) bool {
 func (m *Manager) wantsMain(g *generation) bool {
 	snap, _ := m.engine.State(g.unit)
 	waits := snap.State == machine.Start || snap.State == machine.StartPost
-	return waits && snap.Generation == g.number && snap.MainFrom == machine.FromExec && !g.gone && !g.releasing
+	return waits && snap.Generation == g.number && snap.MainFrom == machine.FromExec && m.present(g)
 }
 
 // mainUnnamed is mainRead where no process of the payload is named: one that has
@@ -195,15 +195,23 @@ func (g *generation) fresh(f pidfile.File) bool {
 	return err == nil && st.Mask&unix.STATX_BTIME != 0 && !changed.Before(time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)))
 }
 
+// present reports whether the generation still is its unit's, and not being
+// taken down.
+func (m *Manager) present(g *generation) bool { return !g.gone && !g.releasing && m.find(g.ref()) == g }
+
 // succeeded looks whether main, which has ended, has put another in its place:
 // one that pid_file names (forking daemons that re-execute themselves do, as
 // systemd's manual has it). If not, then is called.
 func (m *Manager) succeeded(g *generation, then func()) {
-	if g.def.Service.PidFile == "" || g.releasing || g.gone || g.empty() {
-		then()
+	snap, _ := m.engine.State(g.unit)
+	if g.def.Service.PidFile == "" || !snap.State.Up() && snap.State.Active() != "activating" || !m.present(g) || g.empty() {
+		then() // who is to end shall have no successor
 		return
 	}
 	m.readPidFile(g, 0, func(f pidfile.File, err error) {
+		if !m.present(g) {
+			return // how it ended makes no difference any more
+		}
 		if err == nil && g.named == 0 && g.fresh(f) && m.nameMain(g, f.PID, machine.FromPidFile) {
 			return
 		}
