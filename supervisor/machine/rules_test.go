@@ -139,3 +139,22 @@ func TestComingBackNeedsWhatItNeeds(t *testing.T) {
 	w.until(t, "a", Failed)
 	w.is(t, "r", Failed, StartLimitHit)
 }
+
+// A start that is newer than the state file is learned from its beginning: what
+// the file says of the one before would hide its news.
+func TestAdoptNewerThanTheStateFile(t *testing.T) {
+	for typ, seen := range map[string]Observed{
+		"simple":  {Mains: []Program{{Kind: KindStart, PID: 9}}},
+		"forking": {Programs: []Program{{Kind: KindStart, PID: 7, Status: Status{CodeExited, 0}}}, Named: Program{PID: 11}},
+	} {
+		w := newWorld(service("a", func(c *Config) { c.Type = typ }))
+		seen.Generation, seen.Reaper, seen.Populated = 2, true, true
+		old := Machine{State: Running, Want: WantUp, Generation: 1, Held: true, Reaper: true, Payload: true, Kind: KindStart, Ended: typ == "forking",
+			MainPID: 5, MainAlive: true, MainFrom: FromGuess}
+		w.e.Adopt([]Adopted{{Snapshot{Unit: "a", Machine: old}, seen}}, 5)
+		s, _ := w.e.State("a")
+		if s.State != Running || s.Generation != 2 || !s.MainAlive || s.MainPID == 5 {
+			t.Errorf("%s: %v, generation %d, main %d (%v)", typ, s.State, s.Generation, s.MainPID, s.MainAlive)
+		}
+	}
+}

@@ -17,13 +17,8 @@ func (s *step) onStart(ev startUnit) {
 // before anything else, so that no condition can busy-loop around it.
 func (s *step) begin(auto bool) {
 	old := s.m
-	s.m = Machine{
-		State: old.State, Since: old.Since, Want: WantUp,
-		Generation: old.Generation, Run: old.Run, Restarts: old.Restarts,
-		WindowStart: old.WindowStart, WindowCount: old.WindowCount,
-		StartedAt: s.now, ActiveSince: old.ActiveSince, EndedAt: old.EndedAt,
-		ReloadResult: old.ReloadResult,
-	}
+	s.m = old.before()
+	s.m.Want, s.m.StartedAt = WantUp, s.now
 	if !auto {
 		s.m.Restarts = 0
 	}
@@ -41,6 +36,17 @@ func (s *step) begin(auto bool) {
 		return
 	}
 	s.proceed()
+}
+
+// before is what of a machine outlives its last run.
+func (m Machine) before() Machine {
+	return Machine{
+		State: m.State, Since: m.Since,
+		Generation: m.Generation, Run: m.Run, Restarts: m.Restarts,
+		WindowStart: m.WindowStart, WindowCount: m.WindowCount,
+		ActiveSince: m.ActiveSince, EndedAt: m.EndedAt,
+		ReloadResult: m.ReloadResult,
+	}
 }
 
 // admit is systemd's start limit: a fixed window that opens with its first
