@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +56,7 @@ func (m *Manager) watchNamed(g *generation) {
 			return // nobody left to ask; the loss of the reaper says all
 		}
 		g.asked = true
-		g.reaper.Signal(syscall.SIGCHLD)
+		m.ask(g)
 	})
 	if err != nil {
 		m.problem(fmt.Errorf("%s: cannot watch main process %d: %w", g.unit, pid, err))
@@ -99,7 +100,23 @@ func (m *Manager) askReaper(g *generation, then func()) {
 		q.seq = r.Seq
 	}
 	g.asks = append(g.asks, q)
+	m.ask(g)
+}
+
+// askPause is how long an answer of the reaper may take before it is asked again.
+const askPause = 100 * time.Millisecond
+
+// ask has the reaper write its record. A SIGCHLD that was pending there already,
+// for a child that it has long reaped, hides ours: so it is repeated.
+func (m *Manager) ask(g *generation) {
 	g.reaper.Signal(syscall.SIGCHLD)
+	time.AfterFunc(askPause, func() {
+		m.poller.Post(func() {
+			if m.present(g) && (g.asked || len(g.asks) > 0) {
+				m.ask(g)
+			}
+		})
+	})
 }
 
 // answer calls those whose question the record answers.
