@@ -251,12 +251,6 @@ func (m *Manager) readRecord(g *generation) {
 	}
 }
 
-// namedEnded reports whether the record has the end of the process that was
-// named, and not of an earlier one of that number.
-func (g *generation) namedEnded(r *reaper.Record) bool {
-	return g.named != 0 && r.Named.PID == g.named && r.Named.Time >= g.namedAt
-}
-
 // mainIndex is the line of exec_start that main is of.
 func (g *generation) mainIndex() int {
 	if n := len(g.commands); n > 0 && g.commands[n-1].kind == machine.KindStart {
@@ -386,49 +380,6 @@ func (m *Manager) mainEnded(g *generation, index int, status uint32) {
 		m.handle(machine.MainExited{Ref: g.ref(), Index: index, Status: waitStatus(status), Left: !g.empty()})
 	})
 }
-
-// fetchMain takes the pidfd of the program that runs now from its reaper
-// (pidfd_getfd(2), Linux 5.6) and gives its process ID here.
-func (g *generation) fetchMain(inside int32) int {
-	g.dropMain()
-	fd, err := 0, error(unix.ESRCH)
-	if !g.gone {
-		fd, err = unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDMain, 0)
-	}
-	if err != nil { // the reaper is dead or dying, or it is forbidden (yama)
-		fd, pid := g.findInside(int(inside))
-		g.main, g.mainPID = fd, pid
-		return pid
-	}
-	pid := pidOf(fd)
-	if pid <= 0 {
-		unix.Close(fd) // reaped already
-		return 0
-	}
-	g.main, g.mainPID = fd, pid
-	return pid
-}
-
-func (g *generation) dropMain() {
-	g.forgetNamed()
-	if g.main != 0 {
-		unix.Close(g.main)
-	}
-	g.main, g.mainPID = 0, 0
-}
-
-// forgetNamed ends watching a main process that the service named.
-func (g *generation) forgetNamed() {
-	if g.forget != nil {
-		g.forget()
-		g.forget = nil
-	}
-	g.asked = false
-}
-
-// pidOf gives the process that a pidfd names, in this PID namespace: -1 if it
-// has been reaped (proc_pid_fdinfo(5)).
-func pidOf(pidfd int) int { return procField(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd), "Pid:") }
 
 // waitStatus puts a status of wait(2) in the engine's words.
 func waitStatus(status uint32) machine.Status {

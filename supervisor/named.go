@@ -187,3 +187,52 @@ func numberAt(pid, depth int) int {
 	}
 	return numbers[depth-1]
 }
+
+// namedEnded reports whether the record has the end of the process that was
+// named, and not of an earlier one of that number.
+func (g *generation) namedEnded(r *reaper.Record) bool {
+	return g.named != 0 && r.Named.PID == g.named && r.Named.Time >= g.namedAt
+}
+
+// fetchMain takes the pidfd of the program that runs now from its reaper
+// (pidfd_getfd(2), Linux 5.6) and gives its process ID here.
+func (g *generation) fetchMain(inside int32) int {
+	g.dropMain()
+	fd, err := 0, error(unix.ESRCH)
+	if !g.gone {
+		fd, err = unix.PidfdGetfd(g.reaper.PIDFD, reaper.FDMain, 0)
+	}
+	if err != nil { // the reaper is dead or dying, or it is forbidden (yama)
+		fd, pid := g.findInside(int(inside))
+		g.main, g.mainPID = fd, pid
+		return pid
+	}
+	pid := pidOf(fd)
+	if pid <= 0 {
+		unix.Close(fd) // reaped already
+		return 0
+	}
+	g.main, g.mainPID = fd, pid
+	return pid
+}
+
+func (g *generation) dropMain() {
+	g.forgetNamed()
+	if g.main != 0 {
+		unix.Close(g.main)
+	}
+	g.main, g.mainPID = 0, 0
+}
+
+// forgetNamed ends watching a main process that the service named.
+func (g *generation) forgetNamed() {
+	if g.forget != nil {
+		g.forget()
+		g.forget = nil
+	}
+	g.asked = false
+}
+
+// pidOf gives the process that a pidfd names, in this PID namespace: -1 if it
+// has been reaped (proc_pid_fdinfo(5)).
+func pidOf(pidfd int) int { return procField(fmt.Sprintf("/proc/self/fdinfo/%d", pidfd), "Pid:") }

@@ -74,6 +74,9 @@ func (u *record) restore(a Adopted) {
 	if seen.Generation <= s.Generation {
 		return
 	}
+	if u.job != nil && u.job.verb == VerbRestart {
+		u.job.verb = VerbStart // its stop is done
+	}
 	u.m = u.m.before() // how far the last one was, and who was its main, does not count
 	u.m.Generation, u.m.Held, u.m.Payload, u.m.Pending = seen.Generation, true, true, true
 	u.m.State, u.m.Want = Launching, WantUp

@@ -151,10 +151,13 @@ func TestAdoptNewerThanTheStateFile(t *testing.T) {
 		seen.Generation, seen.Reaper, seen.Populated = 2, true, true
 		old := Machine{State: Running, Want: WantUp, Generation: 1, Held: true, Reaper: true, Payload: true, Kind: KindStart, Ended: typ == "forking",
 			MainPID: 5, MainAlive: true, MainFrom: FromGuess}
-		w.e.Adopt([]Adopted{{Snapshot{Unit: "a", Machine: old}, seen}}, 5)
+		w.e.Adopt([]Adopted{{Snapshot{Unit: "a", Machine: old, Job: VerbRestart, JobRunning: true}, seen}}, 5)
 		s, _ := w.e.State("a")
 		if s.State != Running || s.Generation != 2 || !s.MainAlive || s.MainPID == 5 {
 			t.Errorf("%s: %v, generation %d, main %d (%v)", typ, s.State, s.Generation, s.MainPID, s.MainAlive)
+		}
+		if s.Job != NoVerb { // the restart was under way
+			t.Errorf("%s: the job %s is not done", typ, s.Job)
 		}
 	}
 }
