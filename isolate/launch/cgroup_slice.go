@@ -66,7 +66,7 @@ func (c *Cgroups) limitSlice(name, dir string) (warnings []string, err error) {
 // file of its own for each device, and keeps what it has until the slice is
 // made anew.
 func takeBack(dir string, list []setting) {
-	all, _ := readTrimmed(filepath.Join(filepath.Dir(dir), "cpuset.cpus.effective")) // none is refused while somebody is in it
+	all, _ := readTrimmed(filepath.Join(filepath.Dir(dir), "cpuset.cpus.effective"))                // none is refused while somebody is in it
 	for _, d := range []setting{{file: "cpu.idle", value: "0"}, {file: "cpu.weight", value: "100"}, // refused while idle
 		{file: "cpu.max", value: "max 100000"}, {file: "cpuset.cpus", value: all},
 		{file: "memory.high", value: "max"}, {file: "memory.max", value: "max"}, {file: "memory.swap.max", value: "max"},
