@@ -42,7 +42,7 @@ var version = "devel"
 func main() {
 	if os.Getpid() == 1 {
 		if !slices.Contains(os.Args[1:], "--manager") {
-			os.Exit(pid1.Main(pid1.Options{Version: version, Built: built(), Args: os.Args[1:]}))
+			os.Exit(pid1.Main(pid1.Options{Version: version, Built: built(), Args: os.Args[1:], Protected: launch.Protected}))
 		}
 		pid1.Decline()
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // executedVar says, in the environment, which process has executed itself again:
-// an exec keeps the number, and whoever inherits the variable has another.
+// an exec keeps the number, and whoever inherits the variable has another. "1"
+// is process 1's word for its child. It is not believed: checkProtected looks.
 const executedVar = "NSINIT_EXECUTED"
 
 // ProtectBinary has the process execute its own binary again from where nobody
@@ -26,11 +27,15 @@ const executedVar = "NSINIT_EXECUTED"
 // that is attached nowhere (open_tree(2), mount_setattr(2), Linux 5.12), or where
 // that is refused to a sealed copy in memory (memfd_create(2)).
 //
+// Process 1 starts its manager from there at once (Protected), which saves that
+// the second execution.
+//
 // It returns nil in the process that runs from there. Where neither can be had
 // the error says why, and the process must not launch anything: without them
 // mounts of services would fail as well.
 func ProtectBinary() error {
-	again := os.Getenv(executedVar) == strconv.Itoa(os.Getpid())
+	by := os.Getenv(executedVar)
+	again := by == strconv.Itoa(os.Getpid()) || by == "1" && os.Getppid() == 1
 	os.Unsetenv(executedVar)
 	if again {
 		return checkProtected()
@@ -53,24 +58,54 @@ func execReadOnly() error {
 	if err != nil {
 		return err
 	}
-	dir, name := filepath.Split(path)
-	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, shielded, err := readOnly(path)
 	if err != nil {
-		return &os.PathError{Op: "open_tree", Path: dir, Err: err}
+		return err
 	}
 	defer unix.Close(tree)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		return os.NewSyscallError("mount_setattr", err)
+	return executeAgain(shielded)
+}
+
+// Protected gives a path at which the caller's own binary, which path must be, is
+// executed from a read-only mount, and what the environment must have for
+// ProtectBinary to see that; it is for process 1. The path is good until done is
+// called.
+func Protected(path string) (shielded, env string, done func(), err error) {
+	tree, shielded, err := readOnly(path)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("cannot protect %s: %w", path, err)
 	}
+	return shielded, executedVar + "=1", func() { unix.Close(tree) }, nil
+}
+
+// lowestTree keeps the descriptor of a mount away from those that a child is
+// given.
+const lowestTree = 16
+
+// readOnly makes a read-only mount of the own binary's directory that is attached
+// nowhere, and gives its descriptor and the file's path through it.
+func readOnly(path string) (tree int, shielded string, err error) {
+	dir, name := filepath.Split(path)
+	low, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, "", &os.PathError{Op: "open_tree", Path: dir, Err: err}
+	}
+	defer unix.Close(low)
 	var there, own unix.Stat_t
-	if err := errors.Join(unix.Fstatat(tree, name, &there, 0), unix.Stat("/proc/self/exe", &own)); err != nil {
-		return &os.PathError{Op: "stat", Path: path, Err: err}
+	if err := errors.Join(unix.Fstatat(low, name, &there, 0), unix.Stat("/proc/self/exe", &own)); err != nil {
+		return -1, "", &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if there.Dev != own.Dev || there.Ino != own.Ino {
-		return fmt.Errorf("%s is another file by now, or a mount", path)
+		return -1, "", fmt.Errorf("%s is another file by now, or a mount", path)
 	}
-	return executeAgain(fmt.Sprintf("/proc/self/fd/%d/%s", tree, name))
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+	if err := unix.MountSetattr(low, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		return -1, "", os.NewSyscallError("mount_setattr", err)
+	}
+	if tree, err = unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, lowestTree); err != nil {
+		return -1, "", os.NewSyscallError("fcntl", err)
+	}
+	return tree, fmt.Sprintf("/proc/self/fd/%d/%s", tree, name), nil
 }
 
 // seals are those that leave the content of a file as it is (fcntl(2)).

@@ -3,6 +3,7 @@ package pid1
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,8 @@ type manager struct {
 	env    []string
 	cgroup int    // to be born in, -1 for process 1's own
 	ready  [2]int // a pipe; a manager writes a byte when it is ready
+
+	protected func(path string) (shielded, env string, done func(), err error) // Options.Protected
 }
 
 // ManagerReadyFD is the descriptor that the manager says "ready" on, by writing
@@ -92,7 +95,7 @@ func (m *manager) start(argv []string) error {
 	if m.cgroup >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, m.cgroup
 	}
-	pid, err := syscall.ForkExec(m.path, argv, attr)
+	pid, err := m.execute(argv, attr)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOEXEC) { // replaced by something else
 		pid, err = syscall.ForkExec(ownProgram, argv, attr)
 	}
@@ -101,6 +104,21 @@ func (m *manager) start(argv []string) error {
 	}
 	m.pid, m.clean = pid, false
 	return nil
+}
+
+// execute starts the program from where it is protected, if that can be had.
+func (m *manager) execute(argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	if m.protected == nil || m.path == ownProgram {
+		return syscall.ForkExec(m.path, argv, attr)
+	}
+	shielded, env, done, err := m.protected(m.path)
+	if err != nil {
+		return syscall.ForkExec(m.path, argv, attr)
+	}
+	defer done()
+	from := *attr
+	from.Env = append(slices.Clone(attr.Env), env)
+	return syscall.ForkExec(shielded, argv, &from)
 }
 
 // managerArgs are the options of the manager, those of the kernel's command line

@@ -26,6 +26,12 @@ type Options struct {
 	Version string
 	Built   time.Time // the clock is never before it
 	Args    []string  // of the command line, for the manager
+
+	// Protected gives a path at which this program cannot be changed by those whom
+	// it is shown to, what the environment must have with it, and how to let go of
+	// it (launch.Protected). Where that fails, as it does once the file is another,
+	// the manager sees to it by itself.
+	Protected func(path string) (shielded, env string, done func(), err error)
 }
 
 // pid1 is the state of process 1.
@@ -47,6 +53,7 @@ type pid1 struct {
 // Main is process 1. It returns in a container only, with the exit code.
 func Main(opt Options) int {
 	p := &pid1{opt: opt, began: began(), signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: 2}, manager: newManager()}
+	p.manager.protected = opt.Protected
 	boundMemory()
 	makeThreads(idleThreads)
 	p.boot()
