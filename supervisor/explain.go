@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -290,11 +291,14 @@ type setupText struct {
 	index, of  int
 }
 
-var setupForm = regexp.MustCompile(`(?s)^(.*?\((?:step (\d+) of (\d+), )?status \d+/[A-Z0-9_]+\))(?:; (.*))?$`)
+// Forms are compiled when they are first needed, which at most starts is never.
+var setupForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)^(.*?\((?:step (\d+) of (\d+), )?status \d+/[A-Z0-9_]+\))(?:; (.*))?$`)
+})
 
 // readSetup parts the sentence of a launch.StepError from its advice.
 func readSetup(s machine.Setup) setupText {
-	m := setupForm.FindStringSubmatch(s.Text)
+	m := setupForm().FindStringSubmatch(s.Text)
 	if m == nil {
 		return setupText{text: s.Text}
 	}

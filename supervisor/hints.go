@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/supervisor/machine"
@@ -21,7 +22,7 @@ func (o outcome) hint() string {
 				return h
 			}
 		}
-		if portForm.MatchString(strings.Join(o.lines, " ")) { // the call and its error on lines of their own, as in a traceback
+		if portForm().MatchString(strings.Join(o.lines, " ")) { // the call and its error on lines of their own, as in a traceback
 			if h := portHint(o.unit, ""); h != "" {
 				return h
 			}
@@ -109,26 +110,32 @@ type advice struct {
 	give func(u *unit.Unit, line string) string
 }
 
-var portForm = regexp.MustCompile(`(?i)(bind|listen|socket).*(permission denied|EACCES)|(permission denied|EACCES).*(bind|listen|socket)`)
+var portForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(bind|listen|socket).*(permission denied|EACCES)|(permission denied|EACCES).*(bind|listen|socket)`)
+})
 
-var advices = []advice{
-	{regexp.MustCompile(`(?i)read-only file ?system|EROFS`), readOnlyHint},
-	{portForm, portHint},
-	{regexp.MustCompile(`(?i)permission denied|EACCES`), permissionHint},
-	{regexp.MustCompile(`(?i)no such file or directory|ENOENT`), missingHint},
-	{regexp.MustCompile(`(?i)address already in use|EADDRINUSE`), func(*unit.Unit, string) string {
-		return "Something else has that address: ss -ltnup shows what."
-	}},
-	{regexp.MustCompile(`(?i)network is unreachable|name resolution|name or service not known|cannot assign requested address|no route to host`), networkHint},
-	{regexp.MustCompile(`(?i)operation not permitted|EPERM`), capabilityHint},
-	{regexp.MustCompile(`(?i)too many open files|EMFILE`), func(*unit.Unit, string) string {
-		return "To allow more open files write in [service]:\n  limit_nofile = 65536"
-	}},
-}
+// advices are compiled when a hint is first asked for: at a boot that goes well
+// nobody does, and the patterns were a sixth of what all packages prepare.
+var advices = sync.OnceValue(func() []advice {
+	return []advice{
+		{regexp.MustCompile(`(?i)read-only file ?system|EROFS`), readOnlyHint},
+		{portForm(), portHint},
+		{regexp.MustCompile(`(?i)permission denied|EACCES`), permissionHint},
+		{regexp.MustCompile(`(?i)no such file or directory|ENOENT`), missingHint},
+		{regexp.MustCompile(`(?i)address already in use|EADDRINUSE`), func(*unit.Unit, string) string {
+			return "Something else has that address: ss -ltnup shows what."
+		}},
+		{regexp.MustCompile(`(?i)network is unreachable|name resolution|name or service not known|cannot assign requested address|no route to host`), networkHint},
+		{regexp.MustCompile(`(?i)operation not permitted|EPERM`), capabilityHint},
+		{regexp.MustCompile(`(?i)too many open files|EMFILE`), func(*unit.Unit, string) string {
+			return "To allow more open files write in [service]:\n  limit_nofile = 65536"
+		}},
+	}
+})
 
 // lineHint is what helps against what a line complains of.
 func lineHint(u *unit.Unit, line string) string {
-	for _, a := range advices {
+	for _, a := range advices() {
 		if a.form.MatchString(line) {
 			if h := a.give(u, line); h != "" {
 				return h
@@ -138,13 +145,15 @@ func lineHint(u *unit.Unit, line string) string {
 	return ""
 }
 
-var pathForm = regexp.MustCompile("(?:^|[\\s\"'`(=:])(/[^\\s\"'`:;,()]*[^\\s\"'`:;,().])")
+var pathForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("(?:^|[\\s\"'`(=:])(/[^\\s\"'`:;,()]*[^\\s\"'`:;,().])")
+})
 
 // pathIn finds the path that a line is about: the last that lies in one of the
 // places that units are given, else the last.
 func pathIn(line string) string {
 	last, placed := "", ""
-	for _, m := range pathForm.FindAllStringSubmatch(line, -1) {
+	for _, m := range pathForm().FindAllStringSubmatch(line, -1) {
 		last = path.Clean(m[1])
 		if key, _, _ := placeOf(last); key != "" {
 			placed = last

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/nsinit/nsinit/supervisor/boot"
 	"github.com/nsinit/nsinit/supervisor/control"
 	"github.com/nsinit/nsinit/supervisor/machine"
 	"github.com/nsinit/nsinit/unit"
@@ -24,7 +25,7 @@ func (m *Manager) Reload() {
 // one that it was started with.
 func (m *Manager) reload() []string {
 	m.launcher.DropTemplates()
-	problems, effects := m.load()
+	problems, effects := m.load(m.cfg.readUnits())
 	m.carryOut(effects)
 	m.handle(machine.Tick{})
 	var out []string
@@ -37,16 +38,43 @@ func (m *Manager) reload() []string {
 	return out
 }
 
-// load reads the unit files and hands the definitions to the engine.
-func (m *Manager) load() ([]machine.Problem, []machine.Effect) {
-	config, err := unit.LoadConfig(filepath.Join(m.cfg.ConfigDir, "nsinit.toml"))
-	if err != nil {
-		m.problem(err)
+// reading is what the files of an instance say.
+type reading struct {
+	at         time.Time
+	config     unit.InstanceConfig // nsinit.toml
+	err        error               // what is wrong with it
+	set        *unit.Set
+	unprepared []error // what the machine could not be given before
+}
+
+// readUnits reads nsinit.toml and the unit files.
+func (cfg Config) readUnits() reading {
+	r := reading{at: time.Now()}
+	r.config, r.err = unit.LoadConfig(filepath.Join(cfg.ConfigDir, "nsinit.toml"))
+	r.set = unit.LoadSet(cfg.UnitPath, unit.Options{Config: r.config, Presets: unit.PresetPath(cfg.Instance),
+		Vendor: unit.VendorPath(cfg.Instance), Lax: cfg.Lax})
+	return r
+}
+
+// prepare gives a machine that boots what units count on, users among it, and
+// then reads them.
+func (cfg Config) prepare() reading {
+	var unprepared []error
+	if cfg.Boot && !cfg.StopOnly {
+		unprepared = boot.Run("/")
 	}
-	m.pump.ForwardTo(config.SyslogSocket, config.JournalSocket)
-	m.loadedAt, m.instance = time.Now(), config
-	m.set = unit.LoadSet(m.cfg.UnitPath, unit.Options{Config: config, Presets: unit.PresetPath(m.cfg.Instance),
-		Vendor: unit.VendorPath(m.cfg.Instance), Lax: m.cfg.Lax})
+	r := cfg.readUnits()
+	r.unprepared = unprepared
+	return r
+}
+
+// load hands the definitions of a reading to the engine.
+func (m *Manager) load(r reading) ([]machine.Problem, []machine.Effect) {
+	if r.err != nil {
+		m.problem(r.err)
+	}
+	m.pump.ForwardTo(r.config.SyslogSocket, r.config.JournalSocket)
+	m.loadedAt, m.instance, m.set = r.at, r.config, r.set
 	extra := m.defs
 	m.defs = map[string]*unit.Unit{}
 	clear(m.configs)

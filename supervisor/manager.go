@@ -16,7 +16,6 @@ import (
 
 	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/network"
-	"github.com/nsinit/nsinit/supervisor/boot"
 	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/condition"
 	"github.com/nsinit/nsinit/supervisor/control"
@@ -57,6 +56,7 @@ type Manager struct {
 	events        *broadcaster
 	facts         compile.Reader
 	unwatchMounts func()     // ends watching the host's mounts
+	read          reading    // before the loop
 	placing       sync.Mutex // held by workers while they make units' directories
 	hosts         hostUnits  // which units have the role of their user
 
@@ -113,6 +113,10 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.launcher, err = launch.New(); err != nil {
 		return nil, err
 	}
+	ahead := make(chan reading, 1)
+	go func() { ahead <- cfg.prepare() }() // meanwhile the rest is made
+	joined := sync.OnceFunc(func() { m.read = <-ahead })
+	defer joined()
 	if m.listener, err = control.Listen(cfg.Socket()); err != nil {
 		return nil, err
 	}
@@ -137,6 +141,7 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.keeper, err = keeper.New(); err != nil {
 		return nil, err
 	}
+	joined() // the machine has its name from here on
 	if m.host, err = condition.Probe(m.cgroups.Controllers()); err != nil {
 		return nil, err
 	}
@@ -249,12 +254,11 @@ func (m *Manager) begin() {
 	first := m.takeInstance()
 	m.openKeeper()
 	m.openConsole()
-	if m.cfg.Boot && !m.cfg.StopOnly {
-		for _, err := range boot.Run("/") {
-			m.problem(err)
-		}
+	for _, err := range m.read.unprepared {
+		m.problem(err)
 	}
-	problems, effects := m.load()
+	problems, effects := m.load(m.read)
+	m.read = reading{}
 	m.tellBadUnits(problems)
 	m.carryOut(effects)
 	m.openWatchdog(m.watchdogLimit())

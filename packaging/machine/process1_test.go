@@ -17,7 +17,7 @@ const managerPID = "$(cat /sys/fs/cgroup/nsinit-manager/cgroup.procs)"
 // one after the other in the same machine.
 func TestProcess1(t *testing.T) {
 	m := boot(t, image{units: map[string]string{
-		"one": service, "two": service, "host": service + "[isolation]\nprofile = \"host\"\n",
+		"one": service, "two": service, "named": service + "[unit]\ncondition_host = \"machine\"\n", "host": service + "[isolation]\nprofile = \"host\"\n",
 		"bomb":  shell("bomb() { bomb | bomb & }; while :; do bomb; done 2>/dev/null", `runtime_max_sec = 30`, `timeout_stop_sec = 1`, "[resources]", `tasks_max = "infinity"`),
 		"crowd": shell("i=0; while [ $i -lt 1000 ]; do sleep 1000 & i=$((i + 1)); done; echo all here; wait", "[isolation]", `profile = "host"`),
 	}, list: []string{"file /etc/nsinit/units/broken.toml " + file(t, "[service]\nexec_strat = \"/bin/true\"\n")}}, power{})
@@ -41,6 +41,13 @@ func testOurs(t *testing.T, m *machine) {
 	}
 	if got := m.sh(t, "cat /proc/sys/kernel/hostname"); got != "machine" {
 		t.Errorf("the host name is %q, want that of /etc/hostname", got)
+	}
+	m.until(t, "nsctl is-active named >/dev/null") // conditions know the name
+	// Process 1 has executed the manager where its binary cannot be changed: it
+	// need not do so itself.
+	m.sh(t, `tr '\000' '\n' </proc/`+managerPID+`/environ | grep -x NSINIT_EXECUTED=1`)
+	if got := m.sh(t, "(: >/proc/"+managerPID+"/exe) 2>&1 || true"); !strings.Contains(got, "Read-only file system") {
+		t.Errorf("the manager's binary opened for writing: %q", got)
 	}
 	if got := m.sh(t, "nsctl status broken 2>&1 || true"); !strings.Contains(got, "exec_strat") {
 		t.Errorf("a unit file with an error among good ones: %s", got)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ type account struct {
 }
 
 // accountName is what systemd and useradd take (valid_user_group_name, strict).
-var accountName = regexp.MustCompile(`^[a-z_A-Z][a-zA-Z0-9_-]{0,30}$`)
+var accountName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z_A-Z][a-zA-Z0-9_-]{0,30}$`) })
 
 // parseAccounts reads the lines.
 func parseAccounts(lines []line) (accounts []account, problems []error) {
@@ -59,9 +60,9 @@ func parseAccount(l line) (account, error) {
 		return a, l.errorf("cannot use what follows the sixth field: %q", rest)
 	case strings.ContainsRune(a.name+a.id+a.gecos+a.home+a.shell, '%'):
 		return a, l.errorf("cannot use specifiers (%%) here")
-	case a.kind != 'r' && !accountName.MatchString(a.name):
+	case a.kind != 'r' && !accountName().MatchString(a.name):
 		return a, l.errorf("cannot use %q as a name", a.name)
-	case a.kind == 'm' && !accountName.MatchString(a.id):
+	case a.kind == 'm' && !accountName().MatchString(a.id):
 		return a, l.errorf("cannot use %q as a name", a.id)
 	case strings.ContainsAny(a.gecos+a.home+a.shell, ":\n"):
 		return a, l.errorf("cannot use a colon or a line break in a field of passwd(5)")
