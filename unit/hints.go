@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync"
 )
 
 // renamedKeys are systemd's keys whose meaning has another form here: what to
@@ -83,12 +84,21 @@ func (t *table) otherSpelling(name, table string) *Key {
 	if k := bestOf(t.byName[name], table); k != nil {
 		return k
 	}
-	return bestOf(t.byFlat[flat(name)], table)
+	return bestOf(keysByFlat()[flat(name)], table)
 }
+
+// keysByFlat has the keys by flat name. Only errors need it.
+var keysByFlat = sync.OnceValue(func() map[string][]*Key {
+	keys := map[string][]*Key{}
+	for _, k := range keyTable().all {
+		keys[flat(k.Name)] = append(keys[flat(k.Name)], k)
+	}
+	return keys
+})
 
 // flat is a name without what its spellings differ in.
 func flat(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
+	return strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(name, "_", ""), "-", ""))
 }
 
 func (d *document) unknownTable(t *node) *Error {

@@ -66,13 +66,12 @@ type table struct {
 	all    []*Key
 	byID   map[string]*Key
 	byName map[string][]*Key // snake_case and systemd's names
-	byFlat map[string][]*Key // snake_case, by flat
 	tables []string
 }
 
 // keyTable returns the one table; it is built once and never changed.
 var keyTable = sync.OnceValue(func() *table {
-	t := &table{byID: map[string]*Key{}, byName: map[string][]*Key{}, byFlat: map[string][]*Key{}}
+	t := &table{byID: map[string]*Key{}, byName: map[string][]*Key{}}
 	for _, group := range []struct {
 		name string
 		keys []Key
@@ -102,7 +101,6 @@ func (t *table) add(name string, k *Key) {
 	t.all = append(t.all, k)
 	t.byID[k.ID()] = k
 	t.byName[k.Name] = append(t.byName[k.Name], k)
-	t.byFlat[flat(k.Name)] = append(t.byFlat[flat(k.Name)], k)
 	if k.Systemd != "" {
 		t.byName[k.Systemd] = append(t.byName[k.Systemd], k)
 	}
