@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,14 +57,15 @@ func (cfg Config) readUnits() reading {
 	return r
 }
 
-// prepare gives a machine that boots what units count on, users among it, and
-// then reads them.
-func (cfg Config) prepare() reading {
+// prepare gives a machine that boots what units count on, and reads them as soon
+// as there is what they name: the machine's names and users.
+func (cfg Config) prepare() (r reading) {
+	read := sync.OnceFunc(func() { r = cfg.readUnits() })
 	var unprepared []error
 	if cfg.Boot && !cfg.StopOnly {
-		unprepared = boot.Run("/")
+		unprepared = boot.Run("/", read)
 	}
-	r := cfg.readUnits()
+	read()
 	r.unprepared = unprepared
 	return r
 }

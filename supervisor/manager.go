@@ -110,13 +110,13 @@ func New(cfg Config) (_ *Manager, err error) {
 		}
 	}()
 	// The launcher comes first: it reserves the low descriptors for children.
-	if m.launcher, err = launch.New(); err != nil {
+	var ahead sync.WaitGroup
+	defer ahead.Wait()
+	if m.launcher, err = launch.New(func() {
+		ahead.Go(func() { m.read = cfg.prepare() }) // it takes longer than all the rest
+	}); err != nil {
 		return nil, err
 	}
-	ahead := make(chan reading, 1)
-	go func() { ahead <- cfg.prepare() }() // meanwhile the rest is made
-	joined := sync.OnceFunc(func() { m.read = <-ahead })
-	defer joined()
 	if m.listener, err = control.Listen(cfg.Socket()); err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.keeper, err = keeper.New(); err != nil {
 		return nil, err
 	}
-	joined() // the machine has its name from here on
+	ahead.Wait() // the machine has its name from here on
 	if m.host, err = condition.Probe(m.cgroups.Controllers()); err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func newLab(o options) (*lab, error) {
 	}
 	l := &lab{options: o}
 	// Before any file is opened: it reserves the low descriptors.
-	l.launcher, l.launcherErr = launch.New()
+	l.launcher, l.launcherErr = launch.New(func() {})
 	var err error
 	if l.dir, err = os.MkdirTemp("/var/lib", "nsbench."); err != nil {
 		return nil, fmt.Errorf("cannot make the work directory: %w", err)

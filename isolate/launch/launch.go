@@ -45,15 +45,17 @@ type Launcher struct {
 	stages    stages
 }
 
-// New prepares launching: it checks the build, reserves the low descriptors
-// for children and probes the host. A process needs one Launcher; it lives as
-// long as the process, apart from Close.
-func New() (*Launcher, error) {
-	if err := CheckBuild(); err != nil {
-		return nil, err
-	}
+// New prepares launching: it reserves the low descriptors for children, checks
+// the build and probes the host. reserved is called in between: from then on
+// others may open files. A process needs one Launcher; it lives as long as the
+// process, apart from Close.
+func New(reserved func()) (*Launcher, error) {
 	null, lends, err := reserve()
 	if err != nil {
+		return nil, err
+	}
+	reserved()
+	if err := CheckBuild(); err != nil {
 		return nil, err
 	}
 	l := &Launcher{null: null, lends: lends, keepEnd: keepEnd()}

@@ -50,7 +50,7 @@ func runStatic() int {
 }
 
 // launcher is the one that a process needs.
-var launcher = sync.OnceValues(launch.New)
+var launcher = sync.OnceValues(func() (*launch.Launcher, error) { return launch.New(func() {}) })
 
 // needRoot skips, and says why, where nothing can be launched.
 func needRoot(t *testing.T) *launch.Launcher {

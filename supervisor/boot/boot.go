@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +31,10 @@ const (
 
 // Run prepares the machine whose root file system is at root, unless that was
 // done since it booted. The errors are all that went wrong, each naming the file
-// and line that asked for it.
-func Run(root string) []error {
-	return once(filepath.Join(root, marker), func() []error { return prepare(root) })
+// and line that asked for it. Where it prepares, it calls named once the machine
+// has its names and users, and does the rest meanwhile.
+func Run(root string, named func()) []error {
+	return once(filepath.Join(root, marker), func() []error { return prepare(root, named) })
 }
 
 // once calls f unless the marker says that it came to its end.
@@ -56,15 +58,23 @@ func once(marker string, f func() []error) []error {
 	return problems
 }
 
-func prepare(root string) (problems []error) {
-	for _, err := range []error{setHostname(root), loopbackUp(), seedRandom(filepath.Join(root, "var/lib/nsinit/random-seed")), machineID(root)} {
-		if err != nil {
-			problems = append(problems, err)
+func prepare(root string, named func()) (problems []error) {
+	try := func(errs ...error) {
+		for _, err := range errs {
+			if err != nil {
+				problems = append(problems, err)
+			}
 		}
 	}
-	problems = append(problems, sysctls(root)...)
-	problems = append(problems, sysusers(root)...) // whom tmpfiles gives files to
-	return append(problems, tmpfiles(root)...)
+	try(setHostname(root), machineID(root))
+	try(sysusers(root)...) // whom tmpfiles gives files to
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(named)
+	try(loopbackUp(), seedRandom(filepath.Join(root, "var/lib/nsinit/random-seed")))
+	try(sysctls(root)...)
+	try(tmpfiles(root)...)
+	return problems
 }
 
 // setHostname takes the first line of /etc/hostname that says something.

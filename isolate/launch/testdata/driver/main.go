@@ -23,7 +23,7 @@ func main() {
 		protect()
 		return
 	}
-	l, err := launch.New()
+	l, err := launch.New(func() {})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
