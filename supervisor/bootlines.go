@@ -119,13 +119,11 @@ func (m *Manager) tellBadUnits(problems []machine.Problem) {
 	}
 }
 
-// tellNoTarget says that there is no such unit as the boot aims at: nothing else
-// would, and nothing comes up.
-func (m *Manager) tellNoTarget(d machine.JobDone) {
-	if _, known := m.engine.State(m.set.Canonical(m.cfg.Target)); known || !m.watching() {
-		return
+// tellNoTarget says that there is no such unit as the boot was to aim at.
+func (m *Manager) tellNoTarget(meant string, err error, next string) {
+	if m.watching() {
+		m.watched.screen.Print(console.Line{Tag: console.Failed, Text: "Cannot start " + meant + ", at which this boot aims: " + err.Error() + "; " + next})
 	}
-	m.watched.screen.Print(console.Line{Tag: console.Failed, Text: "Cannot start " + m.cfg.Target + ", at which this boot aims: " + d.Reason.Text})
 }
 
 // badText is the first error of a file; nsctl verify has the others.

@@ -60,6 +60,9 @@ type Config struct {
 	Logger  zerolog.Logger
 }
 
+// DefaultTarget is what a first start aims at, unless it is told otherwise.
+const DefaultTarget = "default"
+
 // DefaultConfig gives the places of an instance (hier(7)).
 func DefaultConfig(instance string) Config {
 	return Config{
@@ -68,7 +71,7 @@ func DefaultConfig(instance string) Config {
 		ConfigDir:  filepath.Join("/etc", instance),
 		RuntimeDir: filepath.Join("/run", instance),
 		LogDir:     filepath.Join("/var/log", instance),
-		Target:     "default",
+		Target:     DefaultTarget,
 		Utmp:       tty.MachineUtmp(),
 		Logger:     zerolog.Nop(),
 	}

@@ -272,15 +272,33 @@ func (m *Manager) begin() {
 		return
 	}
 	if first {
+		m.aim()
 		defer m.storeInstance() // one that dies before it has asked for the target was none
 		m.request(machine.VerbStart, m.cfg.Target, func(d machine.JobDone) {
-			m.tellNoTarget(d)
 			m.booted()
 			if d.Result != machine.JobDoneOK {
 				m.log.Warn().Str("unit", m.cfg.Target).Str("result", string(d.Result)).Msg(d.Reason.Text)
 			}
 		})
 	}
+}
+
+// aim sees to it that the machine's first start aims at something: a mistake on
+// the kernel's command line must not cost whoever made it the way in. (systemd
+// goes on with its rescue target, which needs somebody at the console.) Elsewhere
+// whoever started the manager sees that it fails, and can do so again.
+func (m *Manager) aim() {
+	meant := m.cfg.Target
+	_, err := m.resolve(meant)
+	if err == nil {
+		return
+	}
+	next := "nothing is started"
+	if m.cfg.Boot && meant != DefaultTarget {
+		m.cfg.Target, next = DefaultTarget, "starting "+DefaultTarget
+	}
+	m.problem(fmt.Errorf("cannot start %s, at which this boot aims: %w; %s", meant, err, next))
+	m.tellNoTarget(meant, err, next)
 }
 
 // takeInstance reads the instance's own state file, and replaces another's. It reports

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate/launch"
+	"github.com/nsinit/nsinit/reaper"
 	"github.com/nsinit/nsinit/reaper/pid1"
 	"github.com/nsinit/nsinit/supervisor"
 )
@@ -41,7 +42,7 @@ var version = "devel"
 
 func main() {
 	if os.Getpid() == 1 {
-		if !slices.Contains(os.Args[1:], "--manager") {
+		if !slices.Contains(os.Args[1:], "--"+reaper.OptionManager) {
 			os.Exit(pid1.Main(pid1.Options{Version: version, Built: built(), Args: os.Args[1:], Protected: launch.Protected}))
 		}
 		pid1.Decline()
@@ -63,15 +64,15 @@ func parse(args []string) (supervisor.Config, error) {
 	unitPath := f.String("unit-path", "", "`directories` of unit files, separated by colons, instead of the instance's")
 	runtimeDir := f.String("runtime-dir", "", "`directory` of sockets, records and state (on a tmpfs), instead of /run/NAME")
 	logDir := f.String("log-dir", "", "`directory` of logs, instead of /var/log/NAME")
-	target := f.String("unit", "default", "`unit` that the first start aims at")
+	target := f.String(reaper.OptionUnit, supervisor.DefaultTarget, "`unit` that the first start aims at")
 	parent := f.String("cgroup-parent", "", "`cgroup`, relative to the cgroup2 mount, in which the instance's is made")
-	initOf := f.String("init-of", "", "what process 1, which starts this, is the init of: `machine` or container")
+	initOf := f.String(reaper.OptionInitOf, "", "what process 1, which starts this, is the init of: `machine` or container")
 	console := f.String("console", "", "`file` that shows what happens between boot and the target, and at the end (a machine's: /dev/console; none)")
-	watchdog := f.Uint("watchdog", 0, "`seconds` after which the hardware watchdog resets the machine when the manager hangs, instead of nsinit.toml's watchdog_sec")
-	stopOnly := f.Bool("stop", false, "stop in order what an earlier manager left, and end: process 1 starts this where no manager runs at the end")
-	took := f.Duration("kernel-took", 0, "how long the machine's kernel took before process 1 ran, for nsctl analyze")
-	f.Bool("manager", false, "be the manager even as process 1")
-	more := f.Bool("debug", false, "log more")
+	watchdog := f.Uint(reaper.OptionWatchdog, 0, "`seconds` after which the hardware watchdog resets the machine when the manager hangs, instead of nsinit.toml's watchdog_sec")
+	stopOnly := f.Bool(reaper.OptionStop, false, "stop in order what an earlier manager left, and end: process 1 starts this where no manager runs at the end")
+	took := f.Duration(reaper.OptionKernelTook, 0, "how long the machine's kernel took before process 1 ran, for nsctl analyze")
+	f.Bool(reaper.OptionManager, false, "be the manager even as process 1")
+	more := f.Bool(reaper.OptionDebug, false, "log more")
 	showVersion := f.Bool("version", false, "print the version and exit")
 	f.Parse(args) // ExitOnError
 	if *showVersion {
@@ -97,22 +98,22 @@ func parse(args []string) (supervisor.Config, error) {
 	}
 	cfg.Watchdog = time.Duration(*watchdog) * time.Second
 	cfg.KernelTook = *took
-	cfg.OwnMachine, cfg.Boot = *initOf != "", *initOf == "machine"
+	cfg.OwnMachine, cfg.Boot = *initOf != "", *initOf == reaper.InitOfMachine
 	cfg.StopOnly = *stopOnly
 	switch *initOf {
-	case "", "machine", "container":
+	case "", reaper.InitOfMachine, reaper.InitOfContainer:
 	default:
 		return cfg, fmt.Errorf("cannot be the manager of %q: --init-of takes machine or container", *initOf)
 	}
 	cfg.Console, cfg.Quiet = consoleOf(*console, *initOf)
-	cfg.Logger = logger(*more, *initOf == "machine")
+	cfg.Logger = logger(*more, *initOf == reaper.InitOfMachine)
 	return cfg, nil
 }
 
 // consoleOf is where the console lines go. A machine's kernel command line says
 // "quiet", which keeps those that tell of a failure.
 func consoleOf(path, initOf string) (console string, quiet bool) {
-	if initOf == "machine" {
+	if initOf == reaper.InitOfMachine {
 		line, _ := os.ReadFile("/proc/cmdline") // without one nobody has asked for quiet
 		words, _, _ := strings.Cut(" "+string(line)+" ", " -- ")
 		quiet = slices.Contains(strings.Fields(words), "quiet")
@@ -161,6 +162,9 @@ func run(cfg supervisor.Config) error {
 	if err := launch.ProtectBinary(); err != nil {
 		return err
 	}
+	if cfg.OwnMachine && os.Getppid() == 1 {
+		unix.CloseOnExec(reaper.FDReady) // executing again, above, has kept it
+	}
 	// Whoever reads what is logged may go away: that is no reason to.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -181,7 +185,7 @@ func run(cfg supervisor.Config) error {
 	err = m.Run(ctx, func() {
 		daemon.SdNotify(false, daemon.SdNotifyReady)
 		if cfg.OwnMachine && os.Getppid() == 1 {
-			unix.Write(pid1.ManagerReadyFD, []byte{1})
+			unix.Write(reaper.FDReady, []byte{1})
 		}
 	})
 	signal.Stop(hup)

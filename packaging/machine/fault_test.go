@@ -52,15 +52,18 @@ func TestFaults(t *testing.T) {
 		m.says(t, "manager answers", from)
 		m.ctrlAltDel(t)
 	})
-	for _, boot := range []struct{ name, words, says string }{
-		{"no such unit to aim at", "nsinit.unit=nowhere", "] Cannot start nowhere, at which this boot aims: "},
-		{"no such root", "root=/dev/nowhere rootwait=1", "rescue: no shell, because root has no password"},
-		{"a shell without one", "root=/dev/nowhere rootwait=1 nsinit.rescue=shell", "nsinit rescue # "},
+	for _, boot := range []struct{ name, words, says, next string }{
+		{"no such unit to aim at", "nsinit.unit=nowhere", "] Cannot start nowhere, at which this boot aims: ", "Reached target default."},
+		{"no such root", "root=/dev/nowhere rootwait=1", "rescue: no shell, because root has no password", ""},
+		{"a shell without one", "root=/dev/nowhere rootwait=1 nsinit.rescue=shell", "nsinit rescue # ", ""},
 	} {
 		steps(boot.name, func(t *testing.T) {
 			from := len(m.serial())
 			m.on(t, power{append: boot.words + " loglevel=7"})
-			m.says(t, boot.says, from)
+			at := m.says(t, boot.says, from)
+			if boot.next != "" {
+				m.says(t, boot.next, at)
+			}
 			m.ctrlAltDel(t)
 		})
 	}

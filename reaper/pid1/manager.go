@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/reaper"
 )
 
 // manager is the process that does the work, and what is ready for its start.
@@ -29,10 +31,6 @@ type manager struct {
 
 	protected func(path string) (shielded, env string, done func(), err error) // Options.Protected
 }
-
-// ManagerReadyFD is the descriptor that the manager says "ready" on, by writing
-// a byte.
-const ManagerReadyFD = 3
 
 // prepare makes what every start of the manager needs.
 func (m *manager) prepare(say *reporter, container bool) {
@@ -125,25 +123,27 @@ func (m *manager) execute(argv []string, attr *syscall.ProcAttr) (pid int, err e
 // last: they win.
 func (p *pid1) managerArgs() []string {
 	if p.container {
-		return append([]string{"--init-of=container"}, p.opt.Args...)
+		return append([]string{option(reaper.OptionInitOf, reaper.InitOfContainer)}, p.opt.Args...)
 	}
-	args := []string{"--init-of=machine", "--kernel-took=" + p.began.String()}
+	args := []string{option(reaper.OptionInitOf, reaper.InitOfMachine), option(reaper.OptionKernelTook, p.began.String())}
 	for _, a := range p.opt.Args {
 		if strings.HasPrefix(a, "--") { // the others are words that the kernel did not know ("single")
 			args = append(args, a)
 		}
 	}
 	if p.cmd.unit != "" {
-		args = append(args, "--unit="+p.cmd.unit)
+		args = append(args, option(reaper.OptionUnit, p.cmd.unit))
 	}
 	if p.cmd.debug {
-		args = append(args, "--debug")
+		args = append(args, "--"+reaper.OptionDebug)
 	}
 	if p.cmd.watchdog > 0 {
-		args = append(args, "--watchdog="+strconv.Itoa(int(p.cmd.watchdog/time.Second)))
+		args = append(args, option(reaper.OptionWatchdog, strconv.Itoa(int(p.cmd.watchdog/time.Second))))
 	}
 	return args
 }
+
+func option(name, value string) string { return "--" + name + "=" + value }
 
 // managerEnded decides what follows the end of the manager.
 func (p *pid1) managerEnded(status unix.WaitStatus, now time.Time) {

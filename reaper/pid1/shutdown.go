@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/reaper"
 )
 
 const (
@@ -32,7 +34,7 @@ func (p *pid1) stop() {
 	// None ran, or it did not come to the end: units have an order all the same.
 	if m.served && !m.clean && time.Now().Before(deadline) {
 		p.say.warn("no manager stops the services; starting one that does")
-		if err := m.start(append([]string{"nsinit", "--stop"}, p.managerArgs()...)); err != nil {
+		if err := m.start(append([]string{"nsinit", "--" + reaper.OptionStop}, p.managerArgs()...)); err != nil {
 			p.say.warn("cannot start the manager (%s): %v; killing what is left", m.path, err)
 		} else {
 			p.awaitManager(deadline)
