@@ -194,6 +194,7 @@ func (m *Manager) booting() bool { return !m.state.Booted }
 
 // booted notes that it is over. A manager that is started again later is no boot.
 func (m *Manager) booted() {
+	m.collect()
 	if m.state.Booted {
 		return
 	}

@@ -11,7 +11,7 @@ package supervisor
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -77,13 +77,17 @@ func DefaultConfig(instance string) Config {
 	}
 }
 
-// instanceName is what can be a part of paths, of a cgroup and of a group's name.
-var instanceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+// namesInstance says whether the name can be a part of paths, of a cgroup and of
+// a group's name. (It is a loop because process 1 would compile a pattern too.)
+func namesInstance(name string) bool {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	return len(name) >= 1 && len(name) <= 64 && strings.Contains(letters, name[:1]) && strings.Trim(name, letters+"_.-") == ""
+}
 
 // check refuses what nothing should be made for. euid is that of this process.
 func (c Config) check(euid int) error {
 	switch {
-	case !instanceName.MatchString(c.Instance):
+	case !namesInstance(c.Instance):
 		return fmt.Errorf("cannot start: %q cannot name an instance: 1 to 64 letters, digits and _.- are good, beginning with a letter or digit", c.Instance)
 	case euid != 0:
 		return fmt.Errorf("cannot start as uid %d: making namespaces, mounts and cgroups needs root", euid)

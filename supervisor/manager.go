@@ -57,6 +57,7 @@ type Manager struct {
 	facts         compile.Reader
 	unwatchMounts func()     // ends watching the host's mounts
 	read          reading    // before the loop
+	collect       func()     // ends holdCollector
 	placing       sync.Mutex // held by workers while they make units' directories
 	hosts         hostUnits  // which units have the role of their user
 
@@ -104,8 +105,10 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.lock, err = lockInstance(cfg.RuntimeDir); err != nil {
 		return nil, err
 	}
+	m.collect = holdCollector()
 	defer func() {
 		if err != nil {
+			m.collect()
 			m.abandon()
 		}
 	}()

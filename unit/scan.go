@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Caps that hold before the TOML parser sees a byte: it recurses on every
@@ -407,9 +408,13 @@ func (s *scanner) notEnd(start int, what string) {
 	}
 }
 
+// Compiled when a first file has such a value: every start would pay for it,
+// process 1's too.
 var (
-	plainScalar = regexp.MustCompile(`^(true|false|[+-]?(inf|nan)|[+-]?[0-9][0-9A-Za-z_.:+ -]*)$`)
-	octalScalar = regexp.MustCompile(`^[+-]?0[0-9_]+$`)
+	plainScalar = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^([+-]?(inf|nan)|[+-]?[0-9][0-9A-Za-z_.:+ -]*)$`)
+	})
+	octalScalar = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[+-]?0[0-9_]+$`) })
 )
 
 // scalar reads a number, date or boolean, and notes what is none of them.
@@ -422,9 +427,10 @@ func (s *scanner) scalar() {
 	switch {
 	case word == "":
 		s.stop(start, 1, "expected a value")
-	case octalScalar.MatchString(word):
+	case word == "true", word == "false":
+	case octalScalar().MatchString(word):
 		s.note(start, word, fmt.Sprintf("a number cannot begin with 0: write it as a string, \"%s\"", word))
-	case plainScalar.MatchString(word):
+	case plainScalar().MatchString(word):
 	case strings.Contains("yes on Yes On YES ON True TRUE", word):
 		s.note(start, word, "true and false are the only truth values: write true")
 	case strings.Contains("no off No Off NO OFF False FALSE", word):
