@@ -1,0 +1,209 @@
+package filter
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"github.com/google/nftables"
+)
+
+// element is one of a set. Its fields are the kernel's bytes, each part of a key
+// filled up to four.
+type element struct{ set, key, end, value string }
+
+func (e element) kernel() nftables.SetElement {
+	out := nftables.SetElement{Key: []byte(e.key)}
+	switch e.end {
+	case "":
+	case endOfRange:
+		out.IntervalEnd = true
+	default:
+		out.KeyEnd = []byte(e.end)
+	}
+	if e.value != "" {
+		out.Val = []byte(e.value)
+	}
+	return out
+}
+
+// The parts of keys. An interface's number is in the processor's order, all
+// else in the network's.
+
+func indexKey(i uint32) string { return string(binary.NativeEndian.AppendUint32(nil, i)) }
+
+func addrKey(a netip.Addr) string { return string(a.Unmap().AsSlice()) }
+
+func etherKey(mac net.HardwareAddr) string { return string(mac) + "\x00\x00" }
+
+func protoKey(p uint16) string { return string([]byte{byte(p), 0, 0, 0}) }
+
+func portKey(p uint16) string { return string([]byte{byte(p >> 8), byte(p), 0, 0}) }
+
+// of gives the set of that name for the family of a.
+func of(set string, a netip.Addr) string {
+	if a.Unmap().Is4() {
+		return set + four.suffix
+	}
+	return set + six.suffix
+}
+
+// lastOf is the last address of a network.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// bridgeElements are what there is to know of bridges.
+func bridgeElements(bridges []Bridge) (out []element) {
+	for _, b := range bridges {
+		i := indexKey(b.Index)
+		out = append(out, element{set: setBridges, key: i}, element{set: setSame, key: i + i})
+		if b.Internal {
+			out = append(out, element{set: setInternal, key: i})
+		}
+		if b.NAT && !b.Internal {
+			for _, pool := range b.Pools {
+				out = append(out, rangeElements(of(setMasq, pool.Addr()), pool)...)
+			}
+		}
+	}
+	return out
+}
+
+// rangeElements is a network in a set of ranges of one field: two elements, the
+// first address and the one after the last, which the kernel takes for the end.
+// Networks here are of pools, which do not meet, and never reach the last address.
+func rangeElements(set string, p netip.Prefix) []element {
+	return []element{{set: set, key: addrKey(p.Masked().Addr())}, {set: set, key: addrKey(lastOf(p).Next()), end: endOfRange}}
+}
+
+// endOfRange marks an element that ends a range.
+const endOfRange = "end"
+
+// elements are what there is to know of a service. find gives the addresses of
+// another one, nil while it has none, and pools those of a bridge.
+func (s *Service) elements(find func(unit string) []netip.Addr, pools func(bridge string) []netip.Prefix) (out []element) {
+	for _, l := range s.Links {
+		i := indexKey(l.Index)
+		out = append(out, element{set: setLinks, key: i})
+		for _, a := range l.Addresses {
+			out = append(out, element{set: of(setPins, a), key: i + etherKey(l.MAC) + addrKey(a)})
+		}
+	}
+	var nets = func(p Peer) []netip.Prefix { return p.nets(find, pools) }
+	for _, a := range s.addresses() {
+		key := addrKey(a)
+		out = append(out, element{set: of(setSelf, a), key: key + key})
+		for _, d := range s.DNS {
+			if sameFamily(a, d) {
+				for _, p := range []Proto{TCP, UDP} {
+					out = append(out, element{set: of(setDNS, a), key: key + addrKey(d) + protoKey(uint16(p)) + portKey(53)})
+				}
+			}
+		}
+		if s.From != nil {
+			out = append(out, element{set: of(setGuarded, a), key: key})
+			out = append(out, reach(a, of(setFrom, a), s.From, nets)...)
+			out = append(out, ports(a, of(setInside, a), s.From, PeerOutside)...)
+		}
+		if s.To != nil {
+			out = append(out, element{set: of(setLimited, a), key: key})
+			out = append(out, reach(a, of(setTo, a), s.To, nets)...)
+			out = append(out, ports(a, of(setOutside, a), s.To, PeerOutside)...)
+			out = append(out, ports(a, of(setHost, a), s.To, PeerHost)...)
+		}
+	}
+	return append(out, s.published()...)
+}
+
+func sameFamily(a, b netip.Addr) bool { return a.Unmap().Is4() == b.Unmap().Is4() }
+
+// nets are the networks that a peer is; none of those that are known otherwise.
+func (p Peer) nets(find func(string) []netip.Addr, pools func(string) []netip.Prefix) (out []netip.Prefix) {
+	switch p.Kind {
+	case PeerUnit:
+		for _, a := range find(p.Name) {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	case PeerNet:
+		out = []netip.Prefix{p.Net}
+	case PeerBridge:
+		out = pools(p.Name)
+	case PeerAny:
+		out = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	case PeerHost, PeerOutside:
+	}
+	return out
+}
+
+// reach are the elements own . other . proto . port of the peers that are networks.
+func reach(own netip.Addr, set string, peers []Peer, nets func(Peer) []netip.Prefix) (out []element) {
+	var boxes []box
+	for _, p := range peers {
+		for _, n := range nets(p) {
+			if sameFamily(n.Addr(), own) {
+				boxes = append(boxes, boxOf(n, p))
+			}
+		}
+	}
+	for _, b := range disjoint(boxes) {
+		out = append(out, element{set: set,
+			key: addrKey(own) + addrKey(b.net.Addr()) + protoKey(b.proto.first) + portKey(b.port.first),
+			end: addrKey(own) + addrKey(lastOf(b.net)) + protoKey(b.proto.last) + portKey(b.port.last)})
+	}
+	return out
+}
+
+// ports are the elements own . proto . port of the peers of that kind, and of
+// those that are everybody.
+func ports(own netip.Addr, set string, peers []Peer, kind PeerKind) (out []element) {
+	var boxes []box
+	for _, p := range peers {
+		if p.Kind == kind || p.Kind == PeerAny {
+			boxes = append(boxes, boxOf(netip.PrefixFrom(own, own.BitLen()), p))
+		}
+	}
+	for _, b := range disjoint(boxes) {
+		out = append(out, element{set: set,
+			key: addrKey(own) + protoKey(b.proto.first) + portKey(b.port.first),
+			end: addrKey(own) + protoKey(b.proto.last) + portKey(b.port.last)})
+	}
+	return out
+}
+
+// published are the elements of published ports: each leads to the first
+// address of its family.
+func (s *Service) published() (out []element) {
+	for _, f := range families {
+		var to netip.Addr
+		for _, a := range s.addresses() {
+			if !to.IsValid() && a.Unmap().Is4() == (f.suffix == four.suffix) {
+				to = a
+			}
+		}
+		if !to.IsValid() {
+			continue
+		}
+		for _, p := range s.Publish {
+			if p.Host.IsValid() && !sameFamily(p.Host, to) {
+				continue
+			}
+			for i := uint16(0); ; i++ {
+				e := element{set: setAny + f.suffix, key: protoKey(uint16(p.Proto)) + portKey(p.First+i), value: addrKey(to) + portKey(p.To+i)}
+				if p.Host.IsValid() {
+					e.set, e.key = setPorts+f.suffix, addrKey(p.Host)+e.key
+				}
+				out = append(out, e)
+				if p.First+i == p.Last {
+					break
+				}
+			}
+		}
+	}
+	return out
+}
