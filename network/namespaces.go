@@ -26,10 +26,10 @@ type Namespaces struct {
 	units map[string]*sync.Mutex // one at a time for each unit; held with mu free
 }
 
-// Open prepares <runtimeDir>/netns: a private mount of its own, so that the
+// OpenNamespaces prepares <runtimeDir>/netns: a private mount of its own, so that the
 // pins reach no other mount namespace, where they would keep namespaces alive
 // that were dropped (mount_namespaces(7)). It is made only if it is not there.
-func Open(runtimeDir string) (*Namespaces, error) {
+func OpenNamespaces(runtimeDir string) (*Namespaces, error) {
 	n := &Namespaces{dir: filepath.Join(runtimeDir, "netns"), ready: newPool(), units: map[string]*sync.Mutex{}}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of network namespaces: %w", err)

@@ -23,7 +23,7 @@ func open(t testing.TB) (*Namespaces, string) {
 		t.Skip("making network namespaces needs root")
 	}
 	dir := t.TempDir()
-	n, err := Open(dir)
+	n, err := OpenNamespaces(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestPrivateIsPinned(t *testing.T) {
 	if again := private(t, n, "web"); again != web {
 		t.Errorf("the second start is in namespace %d, the first was in %d", again, web)
 	}
-	other, err := Open(dir) // as a new manager does
+	other, err := OpenNamespaces(dir) // as a new manager does
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.tree, err = lockCgroups(m.cgroups, cfg.Instance); err != nil {
 		return nil, err
 	}
-	if m.netns, err = network.Open(cfg.RuntimeDir); err != nil {
+	if m.netns, err = network.OpenNamespaces(cfg.RuntimeDir); err != nil {
 		return nil, err
 	}
 	if m.unwatchMounts, err = m.launcher.WatchMounts(cfg.RuntimeDir); err != nil {

@@ -62,7 +62,7 @@ func (c *launcher) setup(l *lab, program string) (err error) {
 	if c.cgroups, err = launch.OpenCgroups(fmt.Sprintf("nsbench-%d", os.Getpid()), launch.CgroupOptions{}); err != nil {
 		return err
 	}
-	if c.netns, err = network.Open(c.dir); err != nil {
+	if c.netns, err = network.OpenNamespaces(c.dir); err != nil {
 		return err
 	}
 	if l.crowded { // the manager of the crowd watches this mount table already

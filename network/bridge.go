@@ -1,0 +1,364 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/network/filter"
+)
+
+// ready has the bridges of the links there, and those of all that is attached, and
+// the table. It repairs what was taken away behind our back.
+func (n *Network) ready(links []Link) error {
+	wanted := map[string]bool{}
+	for _, l := range links {
+		if l.Kind != Veth {
+			continue
+		}
+		if n.bridges[l.Bridge] == nil {
+			return fmt.Errorf("cannot connect %s: there is no bridge %s (declare [bridge.%s] in nsinit.toml)", l.Name, l.Bridge, l.Bridge)
+		}
+		wanted[l.Bridge] = true
+	}
+	for _, a := range n.units {
+		for _, l := range a.links {
+			if l.Kind == Veth {
+				wanted[l.Bridge] = true
+			}
+		}
+	}
+	changed := false
+	for name := range wanted {
+		b := n.bridges[name]
+		if b == nil { // not declared any more; those on it keep what they have
+			continue
+		}
+		made, err := n.ensure(b)
+		if err != nil {
+			return err
+		}
+		changed = changed || made
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	return n.readyTable(changed)
+}
+
+// ensure has a bridge there. One that was removed is made again, with the links
+// that were its ports; one that is new is checked against the host's networks.
+func (n *Network) ensure(b *bridge) (made bool, err error) {
+	if b.index != 0 {
+		l, err := n.host.link(b.index, "")
+		if err == nil && l.alias == n.bridgeTag(b.Name) {
+			b.Link = l.name // it may have been renamed
+			return false, nil
+		}
+		n.problem(fmt.Errorf("the bridge %s was removed, and is made again", b.Link))
+	} else if err := n.free(b); err != nil {
+		return false, err
+	}
+	return true, n.makeBridge(b)
+}
+
+// free says what of the host's is in the way of a bridge.
+func (n *Network) free(b *bridge) error {
+	links, err := n.host.links()
+	if err != nil {
+		return err
+	}
+	names := map[uint32]string{}
+	for _, l := range links {
+		names[l.index] = l.name
+		if l.name == b.Link {
+			return fmt.Errorf("cannot make the bridge %s: a link of that name is there which is not this instance's; it is left alone (give [bridge.%s] another link in nsinit.toml)", b.Link, b.Name)
+		}
+	}
+	addresses, err := n.host.addresses()
+	if err != nil {
+		return err
+	}
+	routes, err := n.host.routes()
+	if err != nil {
+		return err
+	}
+	for _, pool := range b.Pools {
+		for _, a := range addresses {
+			if a.prefix.Overlaps(pool) {
+				return fmt.Errorf("cannot make the bridge %s: its pool %s overlaps %s of %s (give [bridge.%s] another pool in nsinit.toml)", b.Link, pool, a.prefix, names[a.index], b.Name)
+			}
+		}
+		for _, r := range routes {
+			if r.to.IsValid() && r.to.Bits() > 0 && r.to.Overlaps(pool) {
+				return fmt.Errorf("cannot make the bridge %s: its pool %s overlaps the route to %s over %s (give [bridge.%s] another pool in nsinit.toml)", b.Link, pool, r.to, names[r.index], b.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// derivedMAC is a locally administered address that is the same each time.
+func derivedMAC(parts ...string) net.HardwareAddr {
+	mac := net.HardwareAddr{0x02, 0x6e, 0, 0, 0, 0} // 0x6e is "n"
+	binary.BigEndian.PutUint32(mac[2:], hash(parts...))
+	return mac
+}
+
+func (n *Network) makeBridge(b *bridge) error {
+	if err := n.host.do(addBridge(b.Link, derivedMAC(n.config.Instance, b.Name), b.MTU)); err != nil {
+		return err
+	}
+	l, err := n.host.link(0, b.Link)
+	if err != nil {
+		return err
+	}
+	// The tag first: a bridge without it would be nobody's after a kill.
+	list := []request{setAlias(l.index, b.Link, n.bridgeTag(b.Name)), setUp(l.index, b.Link, "", true)}
+	six := false
+	for _, p := range b.Pools {
+		six = six || p.Addr().Is6()
+		list = append(list, addAddress(l.index, netip.PrefixFrom(gatewayOf(p), p.Bits()), false))
+	}
+	for _, a := range n.units {
+		for _, at := range a.links {
+			if at.Kind == Veth && at.Bridge == b.Name {
+				list = append(list, setMaster(at.index, at.Host, l.index), setPort(at.index, at.Host, n.unitTag(a.spec.Unit, at.Name)))
+			}
+		}
+	}
+	err = n.host.do(list...)
+	if err == nil {
+		err = n.sys.forward(six)
+	}
+	if err == nil { // for published ports on 127.0.0.1; packets from outside do not come in by it
+		err = n.sys.set("ipv4/conf/"+b.Link+"/route_localnet", "1")
+	}
+	if err != nil {
+		return errors.Join(err, n.host.do(deleteLink(l.index, b.Link)))
+	}
+	b.index = l.index
+	return nil
+}
+
+// readyTable has the table there. Where there can be none, links work without.
+func (n *Network) readyTable(changed bool) error {
+	if n.table == nil {
+		table, err := filter.Open(n.config.Instance)
+		if err != nil {
+			n.tableErr = err
+			n.problem(fmt.Errorf("services are not kept apart, and ports cannot be published: %w", err))
+			return nil
+		}
+		n.table, changed = table, true
+	}
+	if !changed {
+		missing, err := n.table.Missing()
+		if err != nil {
+			return err
+		}
+		if !missing {
+			return nil
+		}
+		n.problem(errors.New("the rules were removed, and are made again"))
+	}
+	var bridges []filter.Bridge
+	for _, b := range n.bridges {
+		if b.index != 0 {
+			bridges = append(bridges, filter.Bridge{Name: b.Name, Index: b.index, Pools: b.Pools, NAT: b.NAT, Internal: b.Internal})
+		}
+	}
+	var services []filter.Service
+	for _, a := range n.units {
+		services = append(services, service(a.spec, a.links))
+	}
+	err := n.table.Sync(bridges, services)
+	if err != nil {
+		n.table.Close(false)
+		n.table, n.tableErr = nil, err
+	}
+	if errors.Is(err, filter.ErrUnavailable) {
+		n.problem(fmt.Errorf("services are not kept apart, and ports cannot be published: %w", err))
+		return nil
+	}
+	return err
+}
+
+func (n *Network) removeBridges() error {
+	var errs []error
+	for _, b := range n.bridges {
+		if b.index != 0 {
+			errs = append(errs, gone(n.host.do(deleteLink(b.index, b.Link))))
+			b.index = 0
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Repair makes again what was taken away behind our back: a bridge, the rules.
+func (n *Network) Repair() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ready(nil)
+}
+
+// connect makes the links of s in the namespace that netns has open.
+func (n *Network) connect(a *attachment, s Spec, netns int) error {
+	a.spec.Unit = s.Unit
+	k, err := dial(netns)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	for i, l := range s.Links {
+		at, err := n.address(s.Unit, l)
+		if err != nil {
+			return err
+		}
+		a.links = append(a.links, at)
+		if l.Kind == Veth {
+			err = n.addPair(s.Unit, l, &a.links[i], netns)
+		} else {
+			err = n.addAbove(l, netns)
+		}
+		if err != nil {
+			return err
+		}
+		if err := furnish(k, l, &a.links[i], i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// address finds the addresses of a link, and holds them.
+func (n *Network) address(unit string, l Link) (AttachedLink, error) {
+	at := n.described(l)
+	if l.Kind != Veth {
+		at.Addresses = l.Addresses
+		return at, nil
+	}
+	b := n.bridges[l.Bridge]
+	for _, p := range l.Addresses {
+		if slices.Contains(at.Gateways, p.Addr()) {
+			return at, fmt.Errorf("cannot connect %s: the address %s is the bridge's own", l.Name, p.Addr())
+		}
+		if err := n.leases.take(p.Addr(), unit); err != nil {
+			return at, fmt.Errorf("cannot connect %s: %w", l.Name, err)
+		}
+		at.Addresses = append(at.Addresses, p)
+	}
+	if !l.Auto {
+		return at, nil
+	}
+	for _, pool := range b.Pools {
+		a, err := n.leases.next(pool)
+		if err != nil {
+			return at, fmt.Errorf("cannot connect %s to the bridge %s: %w", l.Name, b.Name, err)
+		}
+		n.leases[a] = unit
+		at.Addresses = append(at.Addresses, netip.PrefixFrom(a, pool.Bits()))
+	}
+	return at, nil
+}
+
+// generations is how many names a veth may have: one that was just removed is
+// there for some more milliseconds.
+const generations = 64
+
+// addPair makes a veth and finds the host's end. Its name has a hash and a
+// generation: the first that is free.
+func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) error {
+	b := n.bridges[l.Bridge]
+	at.mac = l.MAC
+	if len(at.mac) == 0 {
+		at.mac = derivedMAC(n.config.Instance, unit, l.Name)
+	}
+	mtu := l.MTU
+	if mtu == 0 {
+		mtu = b.MTU
+	}
+	var err error
+	for generation := range generations {
+		name := fmt.Sprintf("ns%08x%x", hash(n.config.Instance, unit, l.Name), generation)
+		if err = n.host.do(addVeth(name, b.index, l.Name, netns, at.mac, mtu)); !errors.Is(err, unix.EEXIST) {
+			at.Host = name
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	end, err := n.host.link(0, at.Host)
+	if err != nil {
+		return err
+	}
+	at.index = end.index
+	return n.host.do(setPort(end.index, at.Host, n.unitTag(unit, l.Name)))
+}
+
+func (n *Network) addAbove(l Link, netns int) error {
+	parent, err := n.host.link(0, l.Parent)
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("cannot make the %s %s: the host has no link %s (there are: %s)", l.Kind, l.Name, l.Parent, n.linkNames())
+	}
+	if err != nil {
+		return err
+	}
+	return n.host.do(addAbove(l, parent.index, netns))
+}
+
+func (n *Network) linkNames() string {
+	links, _ := n.host.links()
+	var names []string
+	for _, l := range links {
+		if l.name != "lo" && !strings.HasPrefix(l.alias, "nsinit/") {
+			names = append(names, l.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// furnish gives a link in a service's namespace its addresses and routes. place
+// is its number: of several default routes that of the first link counts.
+func furnish(k *kernel, l Link, at *AttachedLink, place int) error {
+	have, err := k.link(0, l.Name)
+	if err != nil {
+		return err
+	}
+	if l.Kind != Veth {
+		at.mac = have.mac
+	}
+	veth := l.Kind == Veth
+	list := []request{setUp(have.index, l.Name, "", veth)}
+	for _, p := range at.Addresses {
+		list = append(list, addAddress(have.index, p, veth))
+	}
+	gateways := at.Gateways
+	if l.Gateway.IsValid() {
+		gateways = []netip.Addr{l.Gateway}
+	}
+	for _, g := range gateways {
+		if !slices.ContainsFunc(at.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() == g.Is4() }) {
+			continue
+		}
+		if veth { // the address has no route to its network: all goes by the host
+			list = append(list, addRoute(have.index, netip.PrefixFrom(g, g.BitLen()), netip.Addr{}, 0))
+		}
+		everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if g.Is6() {
+			everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		list = append(list, addRoute(have.index, everywhere, g, place*100))
+	}
+	for _, r := range l.Routes {
+		list = append(list, addRoute(have.index, r.Dst, r.Via, r.Metric))
+	}
+	return k.do(list...)
+}

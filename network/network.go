@@ -1,0 +1,548 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/network/filter"
+)
+
+// Network is the networks of an instance: its bridges, and of every unit the
+// namespace, the links and the addresses. They outlive restarts of units and of
+// the manager; what a unit holds goes by Release. Safe for concurrent use.
+//
+// The kernel has the state: a link of ours is told by its alias, nsinit/INSTANCE/...,
+// and nothing else is ever changed or removed. What a unit asked for stands in a
+// file beside, for the rules of a service that runs while the manager is replaced.
+type Network struct {
+	*Namespaces
+	config Config
+	files  string // directory of what units asked for
+
+	mu       sync.Mutex // before those of units in Namespaces
+	host     *kernel
+	sys      *sysctls
+	table    *filter.Table // nil while nothing is attached, or where there is none
+	tableErr error         // why there is none
+	bridges  map[string]*bridge
+	units    map[string]*attachment
+	leases   leases
+	problems []string
+}
+
+// bridge is a declared one, and its link once that is there.
+type bridge struct {
+	Bridge
+	index uint32
+}
+
+// attachment is what a unit has.
+type attachment struct {
+	spec     Spec
+	links    []AttachedLink
+	reserved *reservation
+}
+
+// Open finds what an earlier manager has left, or nothing, and makes nothing. What
+// was left half made is removed.
+func Open(config Config) (*Network, error) {
+	config.Bridges = complete(config.Instance, config.Bridges)
+	if err := checkPools(config.Bridges); err != nil {
+		return nil, err
+	}
+	spaces, err := OpenNamespaces(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{Namespaces: spaces, config: config, files: filepath.Join(config.Dir, "networks"),
+		bridges: map[string]*bridge{}, units: map[string]*attachment{}, leases: leases{}}
+	for _, b := range config.Bridges {
+		n.bridges[b.Name] = &bridge{Bridge: b}
+	}
+	if err := n.adopt(); err != nil {
+		return nil, errors.Join(err, n.Close(false))
+	}
+	return n, nil
+}
+
+// tag begins the alias of every link of the instance.
+func (n *Network) tag() string { return "nsinit/" + n.config.Instance + "/" }
+
+func (n *Network) bridgeTag(name string) string { return n.tag() + "bridge/" + name }
+
+// unitTag tells a unit's links: a name may be longer than an alias.
+func (n *Network) unitTag(unit, link string) string {
+	return fmt.Sprintf("%sunit/%08x/%s", n.tag(), hash(unit), link)
+}
+
+func (n *Network) file(unit string) string { return filepath.Join(n.files, pinName(unit)) }
+
+// adopt takes over what is there.
+func (n *Network) adopt() (err error) {
+	if err := os.MkdirAll(n.files, 0o700); err != nil {
+		return fmt.Errorf("cannot make the directory of networks: %w", err)
+	}
+	if n.sys, err = openSysctls(filepath.Join(n.files, ".settings")); err != nil {
+		return err
+	}
+	if n.host, err = dial(0); err != nil {
+		return err
+	}
+	list, err := n.host.links()
+	if err != nil {
+		return err
+	}
+	ours := map[string]linkInfo{} // by alias
+	for _, l := range list {
+		if strings.HasPrefix(l.alias, n.tag()) {
+			ours[l.alias] = l
+		}
+	}
+	for _, b := range n.bridges {
+		if l, ok := ours[n.bridgeTag(b.Name)]; ok {
+			b.index, b.Link = l.index, l.name
+			delete(ours, n.bridgeTag(b.Name))
+		}
+	}
+	if err := n.adoptUnits(ours); err != nil {
+		return err
+	}
+	for _, l := range ours { // half made, or of a bridge that is not declared any more
+		if err := n.host.do(deleteLink(l.index, l.name)); err != nil && !errors.Is(err, unix.ENODEV) {
+			n.problem(err)
+		}
+	}
+	if len(n.units) == 0 {
+		return nil
+	}
+	return n.ready(nil)
+}
+
+// adoptUnits finds the units that have a file and all that it says, and takes
+// their links out of ours.
+func (n *Network) adoptUnits(ours map[string]linkInfo) error {
+	entries, err := os.ReadDir(n.files)
+	if err != nil {
+		return fmt.Errorf("cannot read the directory of networks: %w", err)
+	}
+	for _, e := range entries {
+		unit, ok := fromPinName(e.Name())
+		if !ok || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		a, err := n.adoptUnit(unit, ours)
+		if err != nil { // its next start makes it anew
+			n.problem(fmt.Errorf("%s: %w", unit, err))
+			os.Remove(n.file(unit))
+			continue
+		}
+		n.units[unit] = a
+	}
+	return nil
+}
+
+func (n *Network) adoptUnit(unit string, ours map[string]linkInfo) (*attachment, error) {
+	b, err := os.ReadFile(n.file(unit))
+	if err != nil {
+		return nil, err
+	}
+	a := &attachment{}
+	if err := json.Unmarshal(b, &a.spec); err != nil {
+		return nil, fmt.Errorf("cannot read what its network was to be: %w", err)
+	}
+	fd, err := n.open(unit)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find its network namespace: %w", err)
+	}
+	defer unix.Close(fd)
+	present, err := read(fd)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range a.spec.Links {
+		have, ok := present[l.Name]
+		if !ok {
+			return nil, fmt.Errorf("cannot find its link %s", l.Name)
+		}
+		at := n.described(l)
+		at.Addresses, at.mac = have.addresses, have.mac
+		if l.Kind == Veth {
+			end, ok := ours[n.unitTag(unit, l.Name)]
+			if !ok {
+				return nil, fmt.Errorf("cannot find the host's end of its link %s", l.Name)
+			}
+			at.Host, at.index = end.name, end.index
+			delete(ours, n.unitTag(unit, l.Name))
+		}
+		a.links = append(a.links, at)
+	}
+	for _, l := range a.links {
+		for _, p := range l.Addresses {
+			if l.Kind == Veth {
+				n.leases[p.Addr()] = unit
+			}
+		}
+	}
+	if a.reserved, err = reserve(a.spec.Publish); err != nil { // taken while no manager ran; the rules go before it
+		n.problem(fmt.Errorf("%s: %w", unit, err))
+	}
+	return a, nil
+}
+
+// described is a link as it is asked for, with its bridge.
+func (n *Network) described(l Link) AttachedLink {
+	at := AttachedLink{Name: l.Name, Kind: l.Kind, Parent: l.Parent}
+	if l.Kind != Veth {
+		if l.Gateway.IsValid() {
+			at.Gateways = []netip.Addr{l.Gateway}
+		}
+		return at
+	}
+	b := n.bridges[l.Bridge]
+	if b == nil {
+		return at
+	}
+	at.Bridge, at.BridgeLink = b.Name, b.Link
+	for _, p := range b.Pools {
+		at.Gateways = append(at.Gateways, gatewayOf(p))
+	}
+	return at
+}
+
+// inside is a link in a service's namespace.
+type inside struct {
+	linkInfo
+	addresses []netip.Prefix
+}
+
+// read gives the links of a namespace by name, without the addresses that the
+// kernel gives by itself.
+func read(netns int) (map[string]inside, error) {
+	k, err := dial(netns)
+	if err != nil {
+		return nil, err
+	}
+	defer k.close()
+	links, err := k.links()
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := k.addresses()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]inside{}
+	for _, l := range links {
+		in := inside{linkInfo: l}
+		for _, a := range addresses {
+			if a.index == l.index && !a.prefix.Addr().IsLinkLocalUnicast() {
+				in.addresses = append(in.addresses, a.prefix)
+			}
+		}
+		out[l.name] = in
+	}
+	return out, nil
+}
+
+// problem keeps one for Overview.
+func (n *Network) problem(err error) {
+	if text := err.Error(); !slices.Contains(n.problems, text) {
+		n.problems = append(n.problems, text)
+	}
+}
+
+// Attach has the network of s ready. What is there as it is asked for is not
+// touched. On an error nothing is left of what was not there before. The error
+// names the unit.
+func (n *Network) Attach(s Spec) (a Attachment, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if a, err = n.attach(s); err != nil {
+		return a, fmt.Errorf("%s: %w", s.Unit, err)
+	}
+	return a, nil
+}
+
+func (n *Network) attach(s Spec) (Attachment, error) {
+	if err := n.ready(s.Links); err != nil {
+		return Attachment{}, err
+	}
+	if old := n.units[s.Unit]; old != nil {
+		if fd, ok := n.intact(old); ok && reflect.DeepEqual(old.spec.Links, s.Links) {
+			if err := n.rules(old, s); err != nil {
+				unix.Close(fd)
+				return Attachment{}, err
+			}
+			return Attachment{NetNS: fd, Links: old.links}, nil
+		} else if ok {
+			unix.Close(fd)
+		}
+		if err := n.detach(s.Unit); err != nil {
+			return Attachment{}, err
+		}
+	}
+	fd, fresh, err := n.space(s.Unit)
+	if err != nil {
+		return Attachment{}, err
+	}
+	at := &attachment{}
+	n.units[s.Unit] = at
+	if !fresh {
+		err = n.clear(s)
+	}
+	if err == nil {
+		err = n.connect(at, s, fd)
+	}
+	if err == nil {
+		err = n.rules(at, s)
+	}
+	if err != nil {
+		err = errors.Join(err, n.detach(s.Unit))
+		if fresh {
+			err = errors.Join(err, unpin(n.pin(s.Unit)))
+		}
+		unix.Close(fd)
+		return Attachment{}, err
+	}
+	return Attachment{NetNS: fd, Made: true, Links: at.links}, nil
+}
+
+// space gives the unit's namespace, pinned; a fresh one was not there.
+func (n *Network) space(unit string) (fd int, fresh bool, err error) {
+	if fd, err = n.open(unit); !errors.Is(err, fs.ErrNotExist) {
+		return fd, false, err
+	}
+	if fd, err = n.Namespaces.ready.take(); err != nil {
+		return -1, false, err
+	}
+	if err = pin(fd, n.pin(unit)); err != nil {
+		unix.Close(fd)
+		return -1, false, err
+	}
+	return fd, true, nil
+}
+
+// clear removes links of those names from a namespace that was there before, as a
+// manager that was killed may have left them.
+func (n *Network) clear(s Spec) error {
+	for _, l := range s.Links {
+		if err := n.removeInside(s.Unit, l.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// intact opens the namespace of a unit whose links are all there.
+func (n *Network) intact(a *attachment) (fd int, ok bool) {
+	for _, l := range a.links {
+		if l.Kind == Veth {
+			if have, err := n.host.link(l.index, ""); err != nil || have.alias != n.unitTag(a.spec.Unit, l.Name) {
+				return -1, false
+			}
+		}
+	}
+	fd, err := n.open(a.spec.Unit)
+	return fd, err == nil
+}
+
+// rules has published ports reserved, and the table and the file say what s says.
+func (n *Network) rules(a *attachment, s Spec) error {
+	if reflect.DeepEqual(a.spec, s) {
+		return nil
+	}
+	if !reflect.DeepEqual(a.spec.Publish, s.Publish) || a.reserved == nil {
+		a.reserved.release()
+		a.reserved = nil
+		if err := n.publishable(s); err != nil {
+			return err
+		}
+		r, err := reserve(s.Publish)
+		if err != nil {
+			return err
+		}
+		a.reserved = r
+	}
+	if n.table == nil {
+		if len(s.Publish) > 0 || s.From != nil || s.To != nil {
+			return fmt.Errorf("cannot publish ports or say who may connect: %w", n.tableErr)
+		}
+	} else if err := n.table.Put(service(s, a.links)); err != nil {
+		return err
+	}
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = writeFile(n.file(s.Unit), text)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remember its network: %w", err)
+	}
+	a.spec = s
+	return nil
+}
+
+// publishable names another unit that publishes a port of s already.
+func (n *Network) publishable(s Spec) error {
+	for _, p := range s.Publish {
+		for unit, a := range n.units {
+			if unit == s.Unit || a.reserved == nil {
+				continue
+			}
+			for _, o := range a.reserved.ports {
+				same := !p.Host.IsValid() || !o.Host.IsValid() || p.Host == o.Host
+				if p.Proto == o.Proto && same && p.First <= o.Last && o.First <= p.Last {
+					return fmt.Errorf("cannot publish port %d/%s: unit %s publishes it", max(p.First, o.First), p.Proto, unit)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// service is what the table is told.
+func service(s Spec, links []AttachedLink) filter.Service {
+	out := filter.Service{Unit: s.Unit, Publish: s.Publish, From: s.From, To: s.To, DNS: s.DNS}
+	for _, l := range links {
+		if l.Kind != Veth {
+			continue
+		}
+		f := filter.Link{Index: l.index, MAC: l.mac, Bridge: l.Bridge}
+		for _, p := range l.Addresses {
+			f.Addresses = append(f.Addresses, p.Addr())
+		}
+		out.Links = append(out.Links, f)
+	}
+	return out
+}
+
+// Release gives up all that the units have, their namespaces too.
+func (n *Network) Release(units ...string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	var known []string
+	for _, u := range units {
+		if n.units[u] != nil {
+			known = append(known, u)
+		}
+	}
+	errs = append(errs, n.detach(known...))
+	for _, u := range units {
+		errs = append(errs, n.Drop(u))
+	}
+	return errors.Join(errs...)
+}
+
+// detach removes the links, rules and addresses of units; their namespaces stay.
+func (n *Network) detach(units ...string) error {
+	if len(units) == 0 {
+		return nil
+	}
+	var errs []error
+	if n.table != nil {
+		errs = append(errs, n.table.Delete(units...))
+	}
+	var links []linkInfo
+	for _, u := range units {
+		a := n.units[u]
+		a.reserved.release()
+		for _, l := range a.links {
+			if l.Kind == Veth && l.index != 0 {
+				links = append(links, linkInfo{index: l.index, name: l.Host})
+			} else if l.Kind != Veth {
+				errs = append(errs, n.removeInside(u, l.Name))
+			}
+		}
+		n.leases.drop(u)
+		delete(n.units, u)
+		if err := os.Remove(n.file(u)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, n.removeLinks(links))...)
+}
+
+// batch is the group that links get which are removed together.
+const batch = 0x6e736474
+
+// removeLinks removes host's ends of veths, and the other ends with them.
+func (n *Network) removeLinks(links []linkInfo) error {
+	if len(links) == 1 {
+		return gone(n.host.do(deleteLink(links[0].index, links[0].name)))
+	}
+	grouped := false
+	for _, l := range links {
+		err := gone(n.host.do(setGroup(l.index, l.name, batch)))
+		if err != nil {
+			return err
+		}
+		grouped = true
+	}
+	if !grouped {
+		return nil
+	}
+	return gone(n.host.do(deleteGroup(batch)))
+}
+
+// gone takes a link that is not there any more for removed.
+func gone(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+func (n *Network) removeInside(unit, link string) error {
+	fd, err := n.open(unit)
+	if err != nil {
+		return nil // it has gone with its namespace
+	}
+	defer unix.Close(fd)
+	k, err := dial(fd)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	l, err := k.link(0, link)
+	if err != nil {
+		return gone(err)
+	}
+	return gone(k.do(deleteLink(l.index, link)))
+}
+
+// Close ends the use of it; with removeAll nothing is left of it on the host.
+func (n *Network) Close(removeAll bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	if removeAll && n.host != nil {
+		var units []string
+		for u := range n.units {
+			units = append(units, u)
+		}
+		errs = append(errs, n.detach(units...), n.removeBridges(), n.sys.restore(), os.RemoveAll(n.files))
+	}
+	if n.table != nil {
+		errs = append(errs, n.table.Close(removeAll))
+		n.table = nil
+	}
+	for _, a := range n.units {
+		a.reserved.release()
+	}
+	if n.host != nil {
+		errs = append(errs, n.host.close())
+		n.host = nil
+	}
+	return errors.Join(append(errs, n.Namespaces.Close(removeAll))...)
+}

@@ -1,0 +1,455 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernel speaks rtnetlink(7) with one network namespace.
+type kernel struct{ conn *netlink.Conn }
+
+// dial opens a socket in the namespace that netns has open; 0 is the caller's.
+func dial(netns int) (*kernel, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: netns})
+	if err != nil {
+		return nil, fmt.Errorf("cannot talk to the kernel about links: %w", err)
+	}
+	return &kernel{conn}, nil
+}
+
+func (k *kernel) close() error { return k.conn.Close() }
+
+// request is one message, and in words what it asks for.
+type request struct {
+	what  string
+	kind  uint16
+	flags netlink.HeaderFlags
+	body  []byte
+}
+
+// stepError is a request that the kernel refused.
+type stepError struct {
+	what string
+	err  error
+}
+
+func (e *stepError) Error() string {
+	hint := ""
+	switch {
+	case errors.Is(e.err, unix.EPERM):
+		hint = " (this needs CAP_NET_ADMIN)"
+	case errors.Is(e.err, unix.EOPNOTSUPP):
+		hint = " (the kernel has no links of this kind: load its module)"
+	}
+	return "cannot " + e.what + ": " + errnoText(e.err) + hint
+}
+
+func (e *stepError) Unwrap() error { return e.err }
+
+// errnoText leaves out what the library puts around an errno.
+func errnoText(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+// do sends all requests at once. The first that is refused is the error; those
+// after it were carried out, so each list is one that may stop anywhere.
+func (k *kernel) do(list ...request) (err error) {
+	messages := make([]netlink.Message, len(list))
+	for i, r := range list {
+		messages[i] = netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(r.kind), Flags: netlink.Request | netlink.Acknowledge | r.flags}, Data: r.body}
+	}
+	if _, err := k.conn.SendMessages(messages); err != nil {
+		return &stepError{list[0].what, err}
+	}
+	for _, r := range list { // each is answered by itself, in this order
+		if _, e := k.conn.Receive(); e != nil && err == nil {
+			err = &stepError{r.what, e}
+		}
+	}
+	return err
+}
+
+// dump lists what a request of that kind lists.
+func (k *kernel) dump(what string, kind uint16, body []byte) ([]netlink.Message, error) {
+	list, err := k.conn.Execute(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request | netlink.Dump}, Data: body})
+	if err != nil {
+		return nil, &stepError{what, err}
+	}
+	return list, nil
+}
+
+// attributes encodes.
+func attributes(f func(*netlink.AttributeEncoder)) []byte {
+	e := netlink.NewAttributeEncoder()
+	f(e)
+	b, err := e.Encode()
+	if err != nil { // only an attribute of 64 KiB is one
+		panic(err)
+	}
+	return b
+}
+
+func nested(e *netlink.AttributeEncoder, kind uint16, f func(*netlink.AttributeEncoder)) {
+	e.Nested(kind, func(e *netlink.AttributeEncoder) error { f(e); return nil })
+}
+
+// linkBody is a struct ifinfomsg and its attributes. up sets the link up.
+func linkBody(index uint32, up bool, f func(*netlink.AttributeEncoder)) []byte {
+	b := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(b[4:], index)
+	if up {
+		binary.NativeEndian.PutUint32(b[8:], unix.IFF_UP)
+		binary.NativeEndian.PutUint32(b[12:], unix.IFF_UP)
+	}
+	if f == nil {
+		return b
+	}
+	return append(b, attributes(f)...)
+}
+
+const makeNew = netlink.Create | netlink.Excl
+
+// Attributes that golang.org/x/sys/unix does not have (linux/if_link.h).
+const (
+	vethInfoPeer     = 1
+	macvlanMode      = 1
+	vlanID           = 1
+	bridgeMcastSnoop = 23
+	portIsolated     = 33
+	inet6AddrGenMode = 8
+	addrGenNone      = 1
+)
+
+var macvlanModes = map[string]uint32{"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+
+// noLinkLocal keeps the kernel from giving the link an address of its own.
+func noLinkLocal(e *netlink.AttributeEncoder) {
+	nested(e, unix.IFLA_AF_SPEC, func(e *netlink.AttributeEncoder) {
+		nested(e, unix.AF_INET6, func(e *netlink.AttributeEncoder) { e.Uint8(inet6AddrGenMode, addrGenNone) })
+	})
+}
+
+// addVeth makes a pair: name here, a port of the bridge, and peer where netns is.
+func addVeth(name string, bridge uint32, peer string, netns int, mac net.HardwareAddr, mtu int) request {
+	return request{"make the veth " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+		e.String(unix.IFLA_IFNAME, name)
+		e.Uint32(unix.IFLA_MASTER, bridge)
+		if mtu > 0 {
+			e.Uint32(unix.IFLA_MTU, uint32(mtu))
+		}
+		nested(e, unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) {
+			e.String(unix.IFLA_INFO_KIND, "veth")
+			nested(e, unix.IFLA_INFO_DATA, func(e *netlink.AttributeEncoder) {
+				e.Bytes(vethInfoPeer, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+					e.String(unix.IFLA_IFNAME, peer)
+					e.Uint32(unix.IFLA_NET_NS_FD, uint32(netns))
+					e.Bytes(unix.IFLA_ADDRESS, mac)
+					if mtu > 0 {
+						e.Uint32(unix.IFLA_MTU, uint32(mtu))
+					}
+				}))
+			})
+		})
+	})}
+}
+
+// setPort tags the host's end of a veth, keeps it apart from the other ports,
+// which is what makes the host route and filter between them, and sets it up.
+func setPort(index uint32, name, alias string) request {
+	return request{"set up " + name, unix.RTM_NEWLINK, 0, linkBody(index, true, func(e *netlink.AttributeEncoder) {
+		e.String(unix.IFLA_IFALIAS, alias)
+		nested(e, unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) {
+			e.String(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+			nested(e, unix.IFLA_INFO_SLAVE_DATA, func(e *netlink.AttributeEncoder) { e.Uint8(portIsolated, 1) })
+		})
+		noLinkLocal(e)
+	})}
+}
+
+// setMaster makes a link a port of the bridge again.
+func setMaster(index uint32, name string, bridge uint32) request {
+	return request{"make " + name + " a port of its bridge", unix.RTM_NEWLINK, 0, linkBody(index, false, func(e *netlink.AttributeEncoder) {
+		e.Uint32(unix.IFLA_MASTER, bridge)
+	})}
+}
+
+// addBridge makes a bridge without spanning tree, delay and multicast snooping.
+func addBridge(name string, mac net.HardwareAddr, mtu int) request {
+	return request{"make the bridge " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+		e.String(unix.IFLA_IFNAME, name)
+		e.Bytes(unix.IFLA_ADDRESS, mac)
+		if mtu > 0 {
+			e.Uint32(unix.IFLA_MTU, uint32(mtu))
+		}
+		nested(e, unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) {
+			e.String(unix.IFLA_INFO_KIND, "bridge")
+			nested(e, unix.IFLA_INFO_DATA, func(e *netlink.AttributeEncoder) {
+				e.Uint32(unix.IFLA_BR_FORWARD_DELAY, 0)
+				e.Uint32(unix.IFLA_BR_STP_STATE, 0)
+				e.Uint8(bridgeMcastSnoop, 0)
+			})
+		})
+	})}
+}
+
+// addAbove makes a macvlan or vlan on the link parent, in the namespace netns.
+func addAbove(l Link, parent uint32, netns int) request {
+	return request{fmt.Sprintf("make the %s %s on %s", l.Kind, l.Name, l.Parent), unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+		e.String(unix.IFLA_IFNAME, l.Name)
+		e.Uint32(unix.IFLA_LINK, parent)
+		e.Uint32(unix.IFLA_NET_NS_FD, uint32(netns))
+		if len(l.MAC) > 0 {
+			e.Bytes(unix.IFLA_ADDRESS, l.MAC)
+		}
+		if l.MTU > 0 {
+			e.Uint32(unix.IFLA_MTU, uint32(l.MTU))
+		}
+		nested(e, unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) {
+			e.String(unix.IFLA_INFO_KIND, l.Kind.String())
+			nested(e, unix.IFLA_INFO_DATA, func(e *netlink.AttributeEncoder) {
+				if l.Kind == VLAN {
+					e.Uint16(vlanID, l.ID)
+				} else {
+					e.Uint32(macvlanMode, macvlanModes[l.Mode])
+				}
+			})
+		})
+	})}
+}
+
+// setUp sets a link up, and its alias; quiet gives it no address of its own.
+func setUp(index uint32, name, alias string, quiet bool) request {
+	return request{"set up " + name, unix.RTM_NEWLINK, 0, linkBody(index, true, func(e *netlink.AttributeEncoder) {
+		if alias != "" {
+			e.String(unix.IFLA_IFALIAS, alias)
+		}
+		if quiet {
+			noLinkLocal(e)
+		}
+	})}
+}
+
+func setAlias(index uint32, name, alias string) request {
+	return request{"tag " + name, unix.RTM_NEWLINK, 0, linkBody(index, false, func(e *netlink.AttributeEncoder) {
+		e.String(unix.IFLA_IFALIAS, alias)
+	})}
+}
+
+func setGroup(index uint32, name string, group uint32) request {
+	return request{"group " + name, unix.RTM_NEWLINK, 0, linkBody(index, false, func(e *netlink.AttributeEncoder) {
+		e.Uint32(unix.IFLA_GROUP, group)
+	})}
+}
+
+func deleteLink(index uint32, name string) request {
+	return request{"remove " + name, unix.RTM_DELLINK, 0, linkBody(index, false, nil)}
+}
+
+// deleteGroup removes all links of a group at once, which costs what one does.
+func deleteGroup(group uint32) request {
+	return request{"remove links", unix.RTM_DELLINK, 0, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+		e.Uint32(unix.IFLA_GROUP, group)
+	})}
+}
+
+func familyOf(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// addAddress gives a link an address; bare leaves out the route to its network.
+func addAddress(index uint32, p netip.Prefix, bare bool) request {
+	b := make([]byte, unix.SizeofIfAddrmsg)
+	b[0], b[1] = familyOf(p.Addr()), byte(p.Bits())
+	binary.NativeEndian.PutUint32(b[4:], index)
+	flags := uint32(0)
+	if p.Addr().Is6() {
+		flags |= unix.IFA_F_NODAD // nobody else is on the link, or it is said who is
+	}
+	if bare {
+		flags |= unix.IFA_F_NOPREFIXROUTE
+	}
+	return request{"add the address " + p.String(), unix.RTM_NEWADDR, makeNew, append(b, attributes(func(e *netlink.AttributeEncoder) {
+		e.Bytes(unix.IFA_LOCAL, p.Addr().AsSlice())
+		e.Bytes(unix.IFA_ADDRESS, p.Addr().AsSlice())
+		e.Uint32(unix.IFA_FLAGS, flags)
+	})...)}
+}
+
+// addRoute leads to a network: over the link itself where via is none.
+func addRoute(index uint32, to netip.Prefix, via netip.Addr, metric int) request {
+	b := make([]byte, unix.SizeofRtMsg)
+	b[0], b[1] = familyOf(to.Addr()), byte(to.Bits())
+	b[4], b[5], b[6], b[7] = unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST
+	what := "add the route to " + to.String()
+	if !via.IsValid() && to.Addr().Is4() {
+		b[6] = unix.RT_SCOPE_LINK
+	}
+	return request{what, unix.RTM_NEWROUTE, makeNew, append(b, attributes(func(e *netlink.AttributeEncoder) {
+		if to.Bits() > 0 {
+			e.Bytes(unix.RTA_DST, to.Addr().AsSlice())
+		}
+		e.Uint32(unix.RTA_OIF, index)
+		if via.IsValid() {
+			e.Bytes(unix.RTA_GATEWAY, via.AsSlice())
+		}
+		if metric > 0 {
+			e.Uint32(unix.RTA_PRIORITY, uint32(metric))
+		}
+	})...)}
+}
+
+// linkInfo is what the kernel says of a link.
+type linkInfo struct {
+	index, master, lower uint32 // lower is the link that it is made on, or a veth's other end
+	name, alias, kind    string
+	mac                  net.HardwareAddr
+	traffic              Traffic // as the link sees it
+}
+
+// links lists those of the namespace.
+func (k *kernel) links() (list []linkInfo, err error) {
+	messages, err := k.dump("list links", unix.RTM_GETLINK, linkBody(0, false, nil))
+	for _, m := range messages {
+		l, e := parseLink(m.Data)
+		if e != nil {
+			return nil, fmt.Errorf("cannot list links: %w", e)
+		}
+		list = append(list, l)
+	}
+	return list, err
+}
+
+// link finds one by index, or by name where that is 0.
+func (k *kernel) link(index uint32, name string) (l linkInfo, err error) {
+	body := linkBody(index, false, func(e *netlink.AttributeEncoder) {
+		if index == 0 {
+			e.String(unix.IFLA_IFNAME, name)
+		}
+	})
+	list, err := k.conn.Execute(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request}, Data: body})
+	if err != nil {
+		return l, &stepError{"find the link " + name, err}
+	}
+	if len(list) == 0 {
+		return l, &stepError{"find the link " + name, unix.ENODEV}
+	}
+	return parseLink(list[0].Data)
+}
+
+func parseLink(b []byte) (l linkInfo, err error) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return l, unix.EBADMSG
+	}
+	l.index = binary.NativeEndian.Uint32(b[4:])
+	d, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return l, err
+	}
+	for d.Next() {
+		switch d.Type() {
+		case unix.IFLA_IFNAME:
+			l.name = d.String()
+		case unix.IFLA_IFALIAS:
+			l.alias = d.String()
+		case unix.IFLA_MASTER:
+			l.master = d.Uint32()
+		case unix.IFLA_LINK:
+			l.lower = d.Uint32()
+		case unix.IFLA_ADDRESS:
+			l.mac = d.Bytes()
+		case unix.IFLA_LINKINFO:
+			d.Nested(func(d *netlink.AttributeDecoder) error {
+				for d.Next() {
+					if d.Type() == unix.IFLA_INFO_KIND {
+						l.kind = d.String()
+					}
+				}
+				return nil
+			})
+		case unix.IFLA_STATS64:
+			if s := d.Bytes(); len(s) >= 32 { // struct rtnl_link_stats64
+				n := func(i int) uint64 { return binary.NativeEndian.Uint64(s[8*i:]) }
+				l.traffic = Traffic{RxPackets: n(0), TxPackets: n(1), RxBytes: n(2), TxBytes: n(3)}
+			}
+		}
+	}
+	return l, d.Err()
+}
+
+// address is one of a link.
+type address struct {
+	index  uint32
+	prefix netip.Prefix
+}
+
+func (k *kernel) addresses() (list []address, err error) {
+	messages, err := k.dump("list addresses", unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg))
+	for _, m := range messages {
+		if len(m.Data) < unix.SizeofIfAddrmsg {
+			continue
+		}
+		d, e := netlink.NewAttributeDecoder(m.Data[unix.SizeofIfAddrmsg:])
+		if e != nil {
+			return nil, fmt.Errorf("cannot list addresses: %w", e)
+		}
+		var local, peer netip.Addr
+		for d.Next() {
+			switch d.Type() {
+			case unix.IFA_LOCAL:
+				local, _ = netip.AddrFromSlice(d.Bytes())
+			case unix.IFA_ADDRESS:
+				peer, _ = netip.AddrFromSlice(d.Bytes())
+			}
+		}
+		if !local.IsValid() { // of IPv6
+			local = peer
+		}
+		list = append(list, address{binary.NativeEndian.Uint32(m.Data[4:]), netip.PrefixFrom(local, int(m.Data[1]))})
+	}
+	return list, err
+}
+
+// route is one of the main table; to is invalid for a default route.
+type route struct {
+	index uint32
+	to    netip.Prefix
+}
+
+func (k *kernel) routes() (list []route, err error) {
+	messages, err := k.dump("list routes", unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg))
+	for _, m := range messages {
+		if len(m.Data) < unix.SizeofRtMsg || m.Data[4] != unix.RT_TABLE_MAIN || m.Data[7] != unix.RTN_UNICAST {
+			continue
+		}
+		d, e := netlink.NewAttributeDecoder(m.Data[unix.SizeofRtMsg:])
+		if e != nil {
+			return nil, fmt.Errorf("cannot list routes: %w", e)
+		}
+		var r route
+		for d.Next() {
+			switch d.Type() {
+			case unix.RTA_DST:
+				if a, ok := netip.AddrFromSlice(d.Bytes()); ok {
+					r.to = netip.PrefixFrom(a, int(m.Data[1]))
+				}
+			case unix.RTA_OIF:
+				r.index = d.Uint32()
+			}
+		}
+		list = append(list, r)
+	}
+	return list, err
+}
