@@ -52,8 +52,8 @@ func (n *Network) ready(links []Link) error {
 	return n.readyTable(changed)
 }
 
-// ensure has a bridge there. One that was removed is made again, with the links
-// that were its ports; one that is new is checked against the host's networks.
+// ensure has a bridge there. One that was removed is made again; one that is new
+// is checked against the host's networks.
 func (n *Network) ensure(b *bridge) (made bool, err error) {
 	if b.index != 0 {
 		l, err := n.host.link(b.index, "")
@@ -111,6 +111,12 @@ func derivedMAC(parts ...string) net.HardwareAddr {
 	return mac
 }
 
+// makeBridge makes the link that has the host's addresses of the pools. Services'
+// links are no ports of it: each ends at the host, which routes between them, so
+// that all that a service sends is routed, filtered and counted, and nobody can
+// speak for another. (As ports of a bridge, isolated from each other, they are
+// not: with br_netfilter, which container engines turn on, the bridge translates
+// what is for a published port by itself, and then keeps it from the other port.)
 func (n *Network) makeBridge(b *bridge) error {
 	if err := n.host.do(addBridge(b.Link, derivedMAC(n.config.Instance, b.Name), b.MTU)); err != nil {
 		return err
@@ -121,24 +127,13 @@ func (n *Network) makeBridge(b *bridge) error {
 	}
 	// The tag first: a bridge without it would be nobody's after a kill.
 	list := []request{setAlias(l.index, b.Link, n.bridgeTag(b.Name)), setUp(l.index, b.Link, "", true)}
-	six := false
+	six := slices.ContainsFunc(b.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	for _, p := range b.Pools {
-		six = six || p.Addr().Is6()
 		list = append(list, addAddress(l.index, netip.PrefixFrom(gatewayOf(p), p.Bits()), false))
-	}
-	for _, a := range n.units {
-		for _, at := range a.links {
-			if at.Kind == Veth && at.Bridge == b.Name {
-				list = append(list, setMaster(at.index, at.Host, l.index), setPort(at.index, at.Host, n.unitTag(a.spec.Unit, at.Name)))
-			}
-		}
 	}
 	err = n.host.do(list...)
 	if err == nil {
 		err = n.sys.forward(six)
-	}
-	if err == nil { // for published ports on 127.0.0.1; packets from outside do not come in by it
-		err = n.sys.set("ipv4/conf/"+b.Link+"/route_localnet", "1")
 	}
 	if err != nil {
 		return errors.Join(err, n.host.do(deleteLink(l.index, b.Link)))
@@ -151,6 +146,9 @@ func (n *Network) makeBridge(b *bridge) error {
 func (n *Network) readyTable(changed bool) error {
 	if n.table == nil {
 		table, err := filter.Open(n.config.Instance)
+		if err == nil {
+			err = writeFile(n.tableMark(), nil)
+		}
 		if err != nil {
 			n.tableErr = err
 			n.problem(fmt.Errorf("services are not kept apart, and ports cannot be published: %w", err))
@@ -171,7 +169,7 @@ func (n *Network) readyTable(changed bool) error {
 	var bridges []filter.Bridge
 	for _, b := range n.bridges {
 		if b.index != 0 {
-			bridges = append(bridges, filter.Bridge{Name: b.Name, Index: b.index, Pools: b.Pools, NAT: b.NAT, Internal: b.Internal})
+			bridges = append(bridges, filter.Bridge{Name: b.Name, Pools: b.Pools, NAT: b.NAT, Internal: b.Internal})
 		}
 	}
 	var services []filter.Service
@@ -233,6 +231,14 @@ func (n *Network) connect(a *attachment, s Spec, netns int) error {
 		if err := furnish(k, l, &a.links[i], i); err != nil {
 			return err
 		}
+		if l.Kind == Veth {
+			if err := n.raise(s.Unit, &a.links[i]); err != nil {
+				return err
+			}
+			if err := k.settle(netns, l.Name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -287,7 +293,7 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 	var err error
 	for generation := range generations {
 		name := fmt.Sprintf("ns%08x%x", hash(n.config.Instance, unit, l.Name), generation)
-		if err = n.host.do(addVeth(name, b.index, l.Name, netns, at.mac, mtu)); !errors.Is(err, unix.EEXIST) {
+		if err = n.host.do(addVeth(name, l.Name, netns, at.mac, mtu)); !errors.Is(err, unix.EEXIST) {
 			at.Host = name
 			break
 		}
@@ -299,8 +305,29 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 	if err != nil {
 		return err
 	}
-	at.index = end.index
-	return n.host.do(setPort(end.index, at.Host, n.unitTag(unit, l.Name)))
+	at.index, at.hostMAC = end.index, end.mac
+	return nil
+}
+
+// raise sets up the host's end, after the other one: that is when both have a
+// carrier. What is for the service's addresses leads there, and nowhere else.
+func (n *Network) raise(unit string, at *AttachedLink) error {
+	list := []request{setUp(at.index, at.Host, n.unitTag(unit, at.Name), true)}
+	for _, p := range at.Addresses {
+		list = append(list, addNeighbour(at.index, p.Addr(), at.mac),
+			addRouteFrom(at.index, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), netip.Addr{}, sameFamily(at.Gateways, p.Addr()), 0))
+	}
+	return n.host.do(list...)
+}
+
+// sameFamily gives the first of the gateways that is of the family of a.
+func sameFamily(gateways []netip.Addr, a netip.Addr) netip.Addr {
+	for _, g := range gateways {
+		if g.Is4() == a.Is4() {
+			return g
+		}
+	}
+	return netip.Addr{}
 }
 
 func (n *Network) addAbove(l Link, netns int) error {
@@ -349,7 +376,7 @@ func furnish(k *kernel, l Link, at *AttachedLink, place int) error {
 			continue
 		}
 		if veth { // the address has no route to its network: all goes by the host
-			list = append(list, addRoute(have.index, netip.PrefixFrom(g, g.BitLen()), netip.Addr{}, 0))
+			list = append(list, addNeighbour(have.index, g, at.hostMAC), addRoute(have.index, netip.PrefixFrom(g, g.BitLen()), netip.Addr{}, 0))
 		}
 		everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if g.Is6() {

@@ -86,6 +86,15 @@ func (n *Network) unitTag(unit, link string) string {
 	return fmt.Sprintf("%sunit/%08x/%s", n.tag(), hash(unit), link)
 }
 
+// tableMark is the file that says that there is a table, so that an instance
+// which never had one need not have the kernel load its code to look.
+func (n *Network) tableMark() string { return filepath.Join(n.files, ".table") }
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 func (n *Network) file(unit string) string { return filepath.Join(n.files, pinName(unit)) }
 
 // adopt takes over what is there.
@@ -182,7 +191,7 @@ func (n *Network) adoptUnit(unit string, ours map[string]linkInfo) (*attachment,
 			if !ok {
 				return nil, fmt.Errorf("cannot find the host's end of its link %s", l.Name)
 			}
-			at.Host, at.index = end.name, end.index
+			at.Host, at.index, at.hostMAC = end.name, end.index, end.mac
 			delete(ours, n.unitTag(unit, l.Name))
 		}
 		a.links = append(a.links, at)
@@ -381,6 +390,9 @@ func (n *Network) rules(a *attachment, s Spec) error {
 	} else if err := n.table.Put(service(s, a.links)); err != nil {
 		return err
 	}
+	if err := n.loopback(s, a.links); err != nil {
+		return err
+	}
 	text, err := json.Marshal(s)
 	if err == nil {
 		err = writeFile(n.file(s.Unit), text)
@@ -389,6 +401,20 @@ func (n *Network) rules(a *attachment, s Spec) error {
 		return fmt.Errorf("cannot remember its network: %w", err)
 	}
 	a.spec = s
+	return nil
+}
+
+// loopback has published ports work on 127.0.0.1 too: without this, the kernel
+// routes nothing of 127.0.0.0/8 over a link (route_localnet of ip-sysctl). What a
+// service sends from there is dropped like all that is not its own.
+func (n *Network) loopback(s Spec, links []AttachedLink) error {
+	for _, l := range links {
+		if l.Kind == Veth && len(s.Publish) > 0 {
+			if err := os.WriteFile(filepath.Join(sysctlRoot, "ipv4/conf", l.Host, "route_localnet"), []byte("1"), 0); err != nil {
+				return fmt.Errorf("cannot publish ports on the loopback: %w", err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -417,7 +443,7 @@ func service(s Spec, links []AttachedLink) filter.Service {
 		if l.Kind != Veth {
 			continue
 		}
-		f := filter.Link{Index: l.index, MAC: l.mac, Bridge: l.Bridge}
+		f := filter.Link{Index: l.index, MAC: l.mac}
 		for _, p := range l.Addresses {
 			f.Addresses = append(f.Addresses, p.Addr())
 		}
@@ -526,12 +552,16 @@ func (n *Network) Close(removeAll bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
+	marked := exists(n.tableMark())
 	if removeAll && n.host != nil {
 		var units []string
 		for u := range n.units {
 			units = append(units, u)
 		}
 		errs = append(errs, n.detach(units...), n.removeBridges(), n.sys.restore(), os.RemoveAll(n.files))
+	}
+	if n.table == nil && removeAll && marked {
+		n.table, _ = filter.Open(n.config.Instance) // where there is none, none is to be removed
 	}
 	if n.table != nil {
 		errs = append(errs, n.table.Close(removeAll))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -125,9 +126,9 @@ const (
 	macvlanMode      = 1
 	vlanID           = 1
 	bridgeMcastSnoop = 23
-	portIsolated     = 33
 	inet6AddrGenMode = 8
 	addrGenNone      = 1
+	operUp           = 6
 )
 
 var macvlanModes = map[string]uint32{"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -139,11 +140,10 @@ func noLinkLocal(e *netlink.AttributeEncoder) {
 	})
 }
 
-// addVeth makes a pair: name here, a port of the bridge, and peer where netns is.
-func addVeth(name string, bridge uint32, peer string, netns int, mac net.HardwareAddr, mtu int) request {
+// addVeth makes a pair: name here, and peer where netns is.
+func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int) request {
 	return request{"make the veth " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, name)
-		e.Uint32(unix.IFLA_MASTER, bridge)
 		if mtu > 0 {
 			e.Uint32(unix.IFLA_MTU, uint32(mtu))
 		}
@@ -160,26 +160,6 @@ func addVeth(name string, bridge uint32, peer string, netns int, mac net.Hardwar
 				}))
 			})
 		})
-	})}
-}
-
-// setPort tags the host's end of a veth, keeps it apart from the other ports,
-// which is what makes the host route and filter between them, and sets it up.
-func setPort(index uint32, name, alias string) request {
-	return request{"set up " + name, unix.RTM_NEWLINK, 0, linkBody(index, true, func(e *netlink.AttributeEncoder) {
-		e.String(unix.IFLA_IFALIAS, alias)
-		nested(e, unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) {
-			e.String(unix.IFLA_INFO_SLAVE_KIND, "bridge")
-			nested(e, unix.IFLA_INFO_SLAVE_DATA, func(e *netlink.AttributeEncoder) { e.Uint8(portIsolated, 1) })
-		})
-		noLinkLocal(e)
-	})}
-}
-
-// setMaster makes a link a port of the bridge again.
-func setMaster(index uint32, name string, bridge uint32) request {
-	return request{"make " + name + " a port of its bridge", unix.RTM_NEWLINK, 0, linkBody(index, false, func(e *netlink.AttributeEncoder) {
-		e.Uint32(unix.IFLA_MASTER, bridge)
 	})}
 }
 
@@ -290,6 +270,11 @@ func addAddress(index uint32, p netip.Prefix, bare bool) request {
 
 // addRoute leads to a network: over the link itself where via is none.
 func addRoute(index uint32, to netip.Prefix, via netip.Addr, metric int) request {
+	return addRouteFrom(index, to, via, netip.Addr{}, metric)
+}
+
+// addRouteFrom has what the host itself sends there come from an address.
+func addRouteFrom(index uint32, to netip.Prefix, via, from netip.Addr, metric int) request {
 	b := make([]byte, unix.SizeofRtMsg)
 	b[0], b[1] = familyOf(to.Addr()), byte(to.Bits())
 	b[4], b[5], b[6], b[7] = unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST
@@ -305,18 +290,35 @@ func addRoute(index uint32, to netip.Prefix, via netip.Addr, metric int) request
 		if via.IsValid() {
 			e.Bytes(unix.RTA_GATEWAY, via.AsSlice())
 		}
+		if from.IsValid() {
+			e.Bytes(unix.RTA_PREFSRC, from.AsSlice())
+		}
 		if metric > 0 {
 			e.Uint32(unix.RTA_PRIORITY, uint32(metric))
 		}
 	})...)}
 }
 
+// addNeighbour says what link-layer address is behind an address, for good: nobody
+// asks by ARP or neighbour discovery, so nobody can answer in another's name.
+func addNeighbour(index uint32, a netip.Addr, mac net.HardwareAddr) request {
+	b := make([]byte, unix.SizeofNdMsg)
+	b[0] = familyOf(a)
+	binary.NativeEndian.PutUint32(b[4:], index)
+	binary.NativeEndian.PutUint16(b[8:], unix.NUD_PERMANENT)
+	return request{"say where " + a.String() + " is", unix.RTM_NEWNEIGH, netlink.Create | netlink.Replace, append(b, attributes(func(e *netlink.AttributeEncoder) {
+		e.Bytes(unix.NDA_DST, a.AsSlice())
+		e.Bytes(unix.NDA_LLADDR, mac)
+	})...)}
+}
+
 // linkInfo is what the kernel says of a link.
 type linkInfo struct {
-	index, master, lower uint32 // lower is the link that it is made on, or a veth's other end
-	name, alias, kind    string
-	mac                  net.HardwareAddr
-	traffic              Traffic // as the link sees it
+	index, lower      uint32 // lower is the link that it is made on, or a veth's other end
+	name, alias, kind string
+	mac               net.HardwareAddr
+	ready             bool    // what is sent over it is not dropped (IF_OPER_UP, RFC 2863)
+	traffic           Traffic // as the link sees it
 }
 
 // links lists those of the namespace.
@@ -364,8 +366,8 @@ func parseLink(b []byte) (l linkInfo, err error) {
 			l.name = d.String()
 		case unix.IFLA_IFALIAS:
 			l.alias = d.String()
-		case unix.IFLA_MASTER:
-			l.master = d.Uint32()
+		case unix.IFLA_OPERSTATE:
+			l.ready = d.Uint8() == operUp
 		case unix.IFLA_LINK:
 			l.lower = d.Uint32()
 		case unix.IFLA_ADDRESS:
@@ -387,6 +389,32 @@ func parseLink(b []byte) (l linkInfo, err error) {
 		}
 	}
 	return l, d.Err()
+}
+
+// settleTime bounds how long a link may take to carry packets.
+const settleTime = 2 * time.Second
+
+// settle waits until what is sent over a link is not dropped any more. The kernel
+// makes it so a moment after the carrier is there (linkwatch); since Linux 6.8 a
+// question after the link makes it so at once.
+func (k *kernel) settle(netns int, name string) error {
+	if l, err := k.link(0, name); err != nil || l.ready {
+		return err
+	}
+	news, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: netns, Groups: unix.RTMGRP_LINK})
+	if err != nil {
+		return fmt.Errorf("cannot watch the link %s: %w", name, err)
+	}
+	defer news.Close()
+	news.SetReadDeadline(time.Now().Add(settleTime))
+	for { // the question comes after the subscription, so no news is missed
+		if l, err := k.link(0, name); err != nil || l.ready {
+			return err
+		}
+		if _, err := news.Receive(); err != nil {
+			return fmt.Errorf("cannot wait for the link %s to be up: %w", name, err)
+		}
+	}
 }
 
 // address is one of a link.

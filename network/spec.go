@@ -32,7 +32,7 @@ type Kind uint8
 
 // The kinds of links.
 const (
-	Veth    Kind = iota // a pair, whose other end is a port of a bridge
+	Veth    Kind = iota // a pair, whose other end is the host's
 	Macvlan             // on a link of the host, with an address of its own
 	VLAN                // IEEE 802.1Q on a link of the host
 )
@@ -90,8 +90,9 @@ type AttachedLink struct {
 	Addresses  []netip.Prefix
 	Gateways   []netip.Addr
 
-	index uint32           // of the host's end
-	mac   net.HardwareAddr // of the service's end
+	index   uint32           // of the host's end
+	mac     net.HardwareAddr // of the service's end
+	hostMAC net.HardwareAddr // of the host's
 }
 
 // Traffic is what has passed, as the service sees it.

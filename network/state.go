@@ -128,9 +128,11 @@ func (n *Network) surroundings(links map[uint32]linkInfo, counted filter.Counter
 			st.Gateways = append(st.Gateways, netip.PrefixFrom(gatewayOf(p), p.Bits()))
 			st.Pools = append(st.Pools, PoolState{Prefix: p, Used: n.leases.used(p), Size: poolSizeOf(p)})
 		}
-		for index, packets := range counted.Spoofed {
-			if links[index].master == b.index {
-				st.Spoofed += packets
+		for _, a := range n.units {
+			for _, l := range a.links {
+				if l.Bridge == name {
+					st.Spoofed += counted.Spoofed[l.index]
+				}
 			}
 		}
 		bridges = append(bridges, st)

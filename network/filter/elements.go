@@ -61,14 +61,18 @@ func lastOf(p netip.Prefix) netip.Addr {
 // bridgeElements are what there is to know of bridges.
 func bridgeElements(bridges []Bridge) (out []element) {
 	for _, b := range bridges {
-		i := indexKey(b.Index)
-		out = append(out, element{set: setBridges, key: i}, element{set: setSame, key: i + i})
-		if b.Internal {
-			out = append(out, element{set: setInternal, key: i})
-		}
-		if b.NAT && !b.Internal {
-			for _, pool := range b.Pools {
-				out = append(out, rangeElements(of(setMasq, pool.Addr()), pool)...)
+		for _, pool := range b.Pools {
+			first, last := pool.Masked().Addr(), lastOf(pool)
+			for _, other := range b.Pools {
+				if sameFamily(first, other.Addr()) {
+					out = append(out, element{set: of(setSame, first), key: addrKey(first) + addrKey(other.Masked().Addr()), end: addrKey(last) + addrKey(lastOf(other))})
+				}
+			}
+			switch {
+			case b.Internal:
+				out = append(out, rangeElements(of(setInner, first), pool)...)
+			case b.NAT:
+				out = append(out, rangeElements(of(setMasq, first), pool)...)
 			}
 		}
 	}

@@ -1,9 +1,12 @@
 // Package filter is the nftables of an instance: translation of addresses,
 // published ports, who may reach whom, and from which address a service may send.
 //
-// There is one table of family inet and one of family bridge. Their chains are
-// made once; all that is known of a service is elements of their sets and maps,
-// so that neither a packet nor a change costs more where there are more services.
+// There is one table, of family inet. Its chains are made once; all that is known
+// of a service is elements of its sets and maps, so that neither a packet nor a
+// change costs more where there are more services.
+//
+// A service's packets come in by a link that nothing else is on, and go on by the
+// host's routes, so each passes here, whoever it is for.
 package filter
 
 import (
@@ -18,7 +21,6 @@ var ErrUnavailable = errors.New("nftables is not to be had")
 // Bridge is a bridge of the instance.
 type Bridge struct {
 	Name     string
-	Index    uint32 // of its link
 	Pools    []netip.Prefix
 	NAT      bool // what goes outside has the host's address
 	Internal bool // nothing goes outside
@@ -74,7 +76,6 @@ type Link struct {
 	Index     uint32
 	MAC       net.HardwareAddr // of the service's end
 	Addresses []netip.Addr     // which alone it may send from
-	Bridge    string
 }
 
 // Service is what there is to know of a service.

@@ -48,22 +48,14 @@ func equal(reg uint32, data ...byte) exprs {
 	return exprs{&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data}}
 }
 
-func differs(reg uint32, data ...byte) exprs {
-	return exprs{&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: data}}
-}
-
 func in(set string) exprs { return exprs{&expr.Lookup{SourceRegister: reg0, SetName: set}} }
 
 func notIn(set string) exprs {
 	return exprs{&expr.Lookup{SourceRegister: reg0, SetName: set, Invert: true}}
 }
 
-// is4or6 lets packets of the family pass.
+// only lets packets of the family pass.
 func (f family) only() exprs { return join(meta(expr.MetaKeyNFPROTO, reg0), equal(reg0, f.proto)) }
-
-func ether(kind uint16) exprs {
-	return join(meta(expr.MetaKeyPROTOCOL, reg0), equal(reg0, byte(kind>>8), byte(kind)))
-}
 
 // bits lets pass what has one of the bits of a field of conntrack.
 func bits(key expr.CtKey, mask uint32) exprs {
@@ -103,23 +95,23 @@ func count(set string) exprs {
 
 // chains is what the rules are added to.
 type chains struct {
-	conn         *nftables.Conn
-	inet, bridge *nftables.Table
+	conn  *nftables.Conn
+	table *nftables.Table
 }
 
-func (c chains) chain(t *nftables.Table, name string, rules ...exprs) {
-	c.fill(&nftables.Chain{Name: name, Table: t}, rules)
+func (c chains) chain(name string, rules ...exprs) {
+	c.fill(&nftables.Chain{Name: name, Table: c.table}, rules)
 }
 
-func (c chains) base(t *nftables.Table, name string, kind nftables.ChainType, hook *nftables.ChainHook, priority int32, rules ...exprs) {
+func (c chains) base(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority int32, rules ...exprs) {
 	policy := nftables.ChainPolicyAccept
-	c.fill(&nftables.Chain{Name: name, Table: t, Type: kind, Hooknum: hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(priority)), Policy: &policy}, rules)
+	c.fill(&nftables.Chain{Name: name, Table: c.table, Type: kind, Hooknum: hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(priority)), Policy: &policy}, rules)
 }
 
 func (c chains) fill(chain *nftables.Chain, rules []exprs) {
 	c.conn.AddChain(chain)
 	for _, r := range rules {
-		c.conn.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r})
+		c.conn.AddRule(&nftables.Rule{Table: c.table, Chain: chain, Exprs: r})
 	}
 }
 
@@ -151,42 +143,46 @@ func (c chains) reach() {
 		return join(f.daddr(reg0), f.saddr(reg0+f.width), count(setRefused+f.suffix), drop)
 	}
 	// A service with allow_to. Outside is what is on none of the bridges.
-	c.chain(c.inet, "limited", concat(
+	c.chain("limited", concat(
 		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setTo+f.suffix), back) }),
 		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setDNS+f.suffix), back) }),
 		both(func(f family) exprs {
-			return join(oif(reg0), notIn(setBridges), triple(f, f.saddr), in(setOutside+f.suffix), back)
+			return join(oif(reg0), notIn(setLinks), triple(f, f.saddr), in(setOutside+f.suffix), back)
 		}),
 		both(refuse))...)
-	c.chain(c.inet, "leaving", concat(
-		[]exprs{join(iif(reg0), in(setInternal), oif(reg0), notIn(setBridges), drop)},
+	c.chain("leaving", concat(
+		both(func(f family) exprs {
+			return join(oif(reg0), notIn(setLinks), f.saddr(reg0), in(setInner+f.suffix), drop)
+		}),
 		both(func(f family) exprs { return join(f.saddr(reg0), in(setLimited+f.suffix), jump("limited")) }))...)
 	// A service with allow_from.
-	c.chain(c.inet, "guarded", concat(
+	c.chain("guarded", concat(
 		both(func(f family) exprs { return join(quad(f, f.daddr, f.saddr), in(setFrom+f.suffix), accept) }),
 		both(func(f family) exprs {
-			return join(iif(reg0), notIn(setBridges), triple(f, f.daddr), in(setInside+f.suffix), accept)
+			return join(iif(reg0), notIn(setLinks), triple(f, f.daddr), in(setInside+f.suffix), accept)
 		}),
 		both(refuse))...)
-	c.chain(c.inet, "entering", concat(
+	c.chain("entering", concat(
 		both(func(f family) exprs { return join(f.daddr(reg0), in(setGuarded+f.suffix), jump("guarded")) }),
-		[]exprs{join(iif(reg0), oif(reg0+1), in(setSame), accept),
-			join(iif(reg0), notIn(setBridges), translated(), accept)},
+		both(func(f family) exprs {
+			return join(iif(reg0), in(setLinks), f.saddr(reg0), f.daddr(reg0+f.width), in(setSame+f.suffix), accept)
+		}),
+		[]exprs{join(iif(reg0), notIn(setLinks), translated(), accept)},
 		both(refuse))...)
-	c.base(c.inet, "forward", nftables.ChainTypeFilter, nftables.ChainHookForward, 0,
+	c.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, 0,
 		join(known(), accept),
-		join(iif(reg0), in(setBridges), jump("leaving")),
-		join(oif(reg0), in(setBridges), jump("entering")))
+		join(iif(reg0), in(setLinks), jump("leaving")),
+		join(oif(reg0), in(setLinks), jump("entering")))
 	// The host itself. ICMP is what finds the gateway, and a ping of it.
-	c.chain(c.inet, "to_host", concat(
+	c.chain("to_host", concat(
 		[]exprs{join(known(), accept),
 			join(proto(reg0), equal(reg0, unix.IPPROTO_ICMP), accept),
 			join(proto(reg0), equal(reg0, unix.IPPROTO_ICMPV6), accept)},
 		both(func(f family) exprs { return join(triple(f, f.saddr), in(setHost+f.suffix), accept) }),
 		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setDNS+f.suffix), accept) }),
 		both(refuse))...)
-	c.base(c.inet, "input", nftables.ChainTypeFilter, nftables.ChainHookInput, 0,
-		join(iif(reg0), in(setBridges), jump("to_host")))
+	c.base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, 0,
+		join(iif(reg0), in(setLinks), jump("to_host")))
 }
 
 func concat(lists ...[]exprs) (all []exprs) {
@@ -210,38 +206,29 @@ func (c chains) translate() {
 			lead(f, join(f.daddr(reg0), proto(reg0+f.width), dport(reg0+f.width+1)), setPorts),
 			lead(f, join(proto(reg0), dport(reg0+1)), setAny))
 	}
-	c.chain(c.inet, "published", rules...)
-	c.base(c.inet, "prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100, join(local(), jump("published")))
-	c.base(c.inet, "output", nftables.ChainTypeNAT, nftables.ChainHookOutput, -100, join(local(), jump("published")))
+	c.chain("published", rules...)
+	c.base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, -100, join(local(), jump("published")))
+	c.base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, -100, join(local(), jump("published")))
 	masquerade := exprs{&expr.Masq{}}
-	c.base(c.inet, "postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, concat(
+	c.base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100, concat(
 		both(func(f family) exprs {
-			return join(oif(reg0), notIn(setBridges), f.saddr(reg0), in(setMasq+f.suffix), masquerade)
+			return join(oif(reg0), notIn(setLinks), f.saddr(reg0), in(setMasq+f.suffix), masquerade)
 		}),
 		// What a host's process sends to a published port on 127.0.0.1.
-		[]exprs{join(four.only(), oif(reg0), in(setBridges), payload(expr.PayloadBaseNetworkHeader, four.source, 1, reg0), equal(reg0, 127), masquerade)},
+		[]exprs{join(four.only(), oif(reg0), in(setLinks), payload(expr.PayloadBaseNetworkHeader, four.source, 1, reg0), equal(reg0, 127), masquerade)},
 		// A service that comes to itself by its published port.
 		both(func(f family) exprs {
 			return join(f.saddr(reg0), f.daddr(reg0+f.width), in(setSelf+f.suffix), masquerade)
 		}))...)
 }
 
-// pin drops what a service sends under another's address, and what only a router
-// or a server of addresses sends. Ports of a bridge that are not ours pass.
+// pin drops what a service sends under another's address, of IP or of Ethernet:
+// what only a router sends (RFC 4861, RFC 2131) has none of its own.
 func (c chains) pin() {
-	from := func(f family) exprs {
-		return join(iif(reg0), payload(expr.PayloadBaseLLHeader, 6, 6, reg0+1), f.saddr(reg0+3))
-	}
-	refuse := join(iif(reg0), count(setSpoofed), drop)
-	c.chain(c.bridge, "sent",
-		join(ether(six.ether), proto(reg0), equal(reg0, unix.IPPROTO_ICMPV6), payload(expr.PayloadBaseTransportHeader, 0, 1, reg0), equal(reg0, 134), iif(reg0), count(setSpoofed), drop),
-		join(ether(four.ether), proto(reg0), equal(reg0, unix.IPPROTO_UDP), payload(expr.PayloadBaseTransportHeader, 0, 2, reg0), equal(reg0, 0, 67), iif(reg0), count(setSpoofed), drop),
-		join(ether(four.ether), from(four), in(setPins+"4"), accept),
-		join(ether(six.ether), from(six), in(setPins+"6"), accept),
-		// ARP: the frame's sender and the message's are the same, and it is ours.
-		join(ether(unix.ETH_P_ARP), iif(reg0), payload(expr.PayloadBaseNetworkHeader, 8, 6, reg0+1), payload(expr.PayloadBaseNetworkHeader, 14, 4, reg0+3), in(setPins+"4"),
-			payload(expr.PayloadBaseLLHeader, 6, 6, reg0+1), in(setPins+"4"), accept),
-		refuse)
-	c.base(c.bridge, "prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300,
-		join(iif(reg0), in(setLinks), jump("sent")))
+	c.chain("sent", concat(
+		both(func(f family) exprs {
+			return join(iif(reg0), payload(expr.PayloadBaseLLHeader, 6, 6, reg0+1), f.saddr(reg0+3), in(setPins+f.suffix), back)
+		}),
+		[]exprs{join(iif(reg0), count(setSpoofed), drop)})...)
+	c.base("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, join(iif(reg0), in(setLinks), jump("sent")))
 }

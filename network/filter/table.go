@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Table is the tables of an instance. It is used by one goroutine at a time.
+// Table is the table of an instance. It is used by one goroutine at a time.
 type Table struct {
 	name string
 	conn *nftables.Conn
@@ -39,47 +39,38 @@ func Open(instance string) (*Table, error) {
 		return nil, unavailable(err)
 	}
 	t := &Table{name: name, conn: conn, services: map[string]*Service{}, have: map[string][]element{}}
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyBridge} {
-		if _, err := t.own(f); err != nil {
-			conn.CloseLasting()
-			return nil, err
-		}
+	if _, err := t.own(); err != nil {
+		conn.CloseLasting()
+		return nil, err
 	}
 	return t, nil
 }
 
-// table gives the description of one of the two.
-func (t *Table) table(f nftables.TableFamily) *nftables.Table {
-	return &nftables.Table{Name: t.name, Family: f}
+// table describes it.
+func (t *Table) table() *nftables.Table {
+	return &nftables.Table{Name: t.name, Family: nftables.TableFamilyINet}
 }
 
-// marks are sets that only a table of ours has.
-var marks = map[nftables.TableFamily]string{nftables.TableFamilyINet: setInternal, nftables.TableFamilyBridge: setPins + "4"}
+// mark is a set that only a table of ours has.
+const mark = setInner + "4"
 
 // own reports whether the table is there, and is ours.
-func (t *Table) own(f nftables.TableFamily) (bool, error) {
-	all, err := t.conn.ListTablesOfFamily(f)
+func (t *Table) own() (bool, error) {
+	all, err := t.conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return false, unavailable(err)
 	}
 	if !slices.ContainsFunc(all, func(o *nftables.Table) bool { return o.Name == t.name }) {
 		return false, nil
 	}
-	_, err = t.conn.GetSetByName(t.table(f), marks[f])
+	_, err = t.conn.GetSetByName(t.table(), mark)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("cannot use the nftables table %s: there is one of that name which is not this instance's (nft list table %s %s)", t.name, familyName(f), t.name)
+		return false, fmt.Errorf("cannot use the nftables table %s: there is one of that name which is not this instance's (nft list table inet %s)", t.name, t.name)
 	}
 	if err != nil {
 		return false, fmt.Errorf("cannot read the nftables table %s: %w", t.name, err)
 	}
 	return true, nil
-}
-
-func familyName(f nftables.TableFamily) string {
-	if f == nftables.TableFamilyBridge {
-		return "bridge"
-	}
-	return "inet"
 }
 
 // unavailable says why, and what to do.
@@ -89,7 +80,7 @@ func unavailable(err error) error {
 	case errors.Is(err, unix.EPERM):
 		hint = " (this needs CAP_NET_ADMIN)"
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EINVAL):
-		hint = " (modprobe nf_tables, or a kernel with CONFIG_NF_TABLES, NF_TABLES_INET and NF_TABLES_BRIDGE)"
+		hint = " (modprobe nf_tables, or a kernel with CONFIG_NF_TABLES and NF_TABLES_INET)"
 	}
 	return fmt.Errorf("%w: %w%s", ErrUnavailable, err, hint)
 }
@@ -106,17 +97,15 @@ func (t *Table) Sync(bridges []Bridge, services []Service) error {
 
 // renew writes everything anew.
 func (t *Table) renew() error {
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyBridge} {
-		there, err := t.own(f)
-		if err != nil {
-			return err
-		}
-		if there {
-			t.conn.DelTable(t.table(f))
-		}
+	there, err := t.own()
+	if err != nil {
+		return err
 	}
-	c := chains{t.conn, t.conn.AddTable(t.table(nftables.TableFamilyINet)), t.conn.AddTable(t.table(nftables.TableFamilyBridge))}
-	t.sets = makeSets(c.inet, c.bridge)
+	if there {
+		t.conn.DelTable(t.table())
+	}
+	c := chains{t.conn, t.conn.AddTable(t.table())}
+	t.sets = makeSets(c.table)
 	for _, name := range slices.Sorted(maps.Keys(t.sets)) {
 		if err := t.conn.AddSet(t.sets[name], nil); err != nil {
 			return err
@@ -279,17 +268,13 @@ func (t *Table) each(all []element, do func(*nftables.Set, []nftables.SetElement
 	return nil
 }
 
-// Missing reports whether the tables were taken away behind our back.
+// Missing reports whether the table was taken away behind our back.
 func (t *Table) Missing() (bool, error) {
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyBridge} {
-		if there, err := t.own(f); err != nil || !there {
-			return !there, err
-		}
-	}
-	return false, nil
+	there, err := t.own()
+	return !there, err
 }
 
-// Counters are packets that were refused since the tables were made.
+// Counters are packets that were refused since the table was made.
 type Counters struct {
 	Spoofed map[uint32]uint64                    // by index of the host's end of the link
 	Refused map[netip.Addr]map[netip.Addr]uint64 // by who was called, and who called
@@ -328,7 +313,7 @@ func (t *Table) Counters() (Counters, error) {
 	return c, nil
 }
 
-// Close ends the use of the tables; with removeAll they go.
+// Close ends the use of the table; with removeAll it goes.
 func (t *Table) Close(removeAll bool) error {
 	var err error
 	if removeAll {
@@ -338,14 +323,12 @@ func (t *Table) Close(removeAll bool) error {
 }
 
 func (t *Table) delete() error {
-	for _, f := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyBridge} {
-		there, err := t.own(f)
-		if err != nil {
-			return err
-		}
-		if there {
-			t.conn.DelTable(t.table(f))
-		}
+	there, err := t.own()
+	if err != nil {
+		return err
+	}
+	if there {
+		t.conn.DelTable(t.table())
 	}
 	if err := t.conn.Flush(); err != nil {
 		return t.refused("remove", err)

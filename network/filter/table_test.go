@@ -15,13 +15,13 @@ var mac = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 
 // service is one with an address of each family on the first bridge.
 func service(n int) Service {
-	return Service{Unit: fmt.Sprintf("s%d", n), Links: []Link{{Index: uint32(100 + n), MAC: mac, Bridge: "default",
+	return Service{Unit: fmt.Sprintf("s%d", n), Links: []Link{{Index: uint32(100 + n), MAC: mac,
 		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 80, byte(n >> 8), byte(n)}), addr(fmt.Sprintf("fd80::%x", n))}}}}
 }
 
 var bridges = []Bridge{
-	{Name: "default", Index: 7, Pools: []netip.Prefix{netip.MustParsePrefix("10.80.0.0/16"), netip.MustParsePrefix("fd80::/64")}, NAT: true},
-	{Name: "inner", Index: 8, Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}, NAT: true, Internal: true},
+	{Name: "default", Pools: []netip.Prefix{netip.MustParsePrefix("10.80.0.0/16"), netip.MustParsePrefix("fd80::/64")}, NAT: true},
+	{Name: "inner", Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}, NAT: true, Internal: true},
 }
 
 // ruleset is the tables as nft(8) shows them.
@@ -62,7 +62,7 @@ func TestTableHasWhatIsPut(t *testing.T) {
 		t.Fatal(err)
 	}
 	with := ruleset(t)
-	for _, want := range []string{"table inet nsinit-test", "table bridge nsinit-test", "tcp . 8082 : 10.80.0.1 . 82", "127.0.0.1 . udp . 53 : 10.80.0.1 . 53",
+	for _, want := range []string{"table inet nsinit-test", "tcp . 8082 : 10.80.0.1 . 82", "127.0.0.1 . udp . 53 : 10.80.0.1 . 53",
 		"10.80.0.2 . 10.80.0.1 . tcp . 5432", "fd80::2 . fd80::1 . tcp . 5432"} {
 		if !strings.Contains(with, want) {
 			t.Errorf("no %q in\n%s", want, with)
@@ -108,9 +108,9 @@ func TestTableIsTakenOver(t *testing.T) {
 	if missing, err := second.Missing(); missing || err != nil {
 		t.Errorf("missing: %v, %v", missing, err)
 	}
-	exec.Command("nft", "delete", "table", "bridge", "nsinit-test").Run()
+	exec.Command("nft", "delete", "table", "inet", "nsinit-test").Run()
 	if missing, err := second.Missing(); !missing || err != nil {
-		t.Errorf("missing, with one table gone: %v, %v", missing, err)
+		t.Errorf("missing, with the table gone: %v, %v", missing, err)
 	}
 }
 
