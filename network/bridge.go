@@ -131,6 +131,13 @@ func (n *Network) makeBridge(b *bridge) error {
 	for _, p := range b.Pools {
 		list = append(list, addAddress(l.index, netip.PrefixFrom(gatewayOf(p), p.Bits()), false))
 	}
+	for _, a := range n.units { // the kernel has removed them with the address that they give
+		for i := range a.links {
+			if a.links[i].Kind == Veth && a.links[i].Bridge == b.Name {
+				list = append(list, a.links[i].routes()...)
+			}
+		}
+	}
 	err = n.host.do(list...)
 	if err == nil {
 		err = n.sys.forward(six)
@@ -313,11 +320,16 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 // carrier. What is for the service's addresses leads there, and nowhere else.
 func (n *Network) raise(unit string, at *AttachedLink) error {
 	list := []request{setUp(at.index, at.Host, n.unitTag(unit, at.Name), true)}
+	return n.host.do(append(list, at.routes()...)...)
+}
+
+// routes lead to a service from the host, which speaks to it as the bridge.
+func (at *AttachedLink) routes() (list []request) {
 	for _, p := range at.Addresses {
 		list = append(list, addNeighbour(at.index, p.Addr(), at.mac),
 			addRouteFrom(at.index, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), netip.Addr{}, sameFamily(at.Gateways, p.Addr()), 0))
 	}
-	return n.host.do(list...)
+	return list
 }
 
 // sameFamily gives the first of the gateways that is of the family of a.

@@ -72,16 +72,34 @@ func sh(t testing.TB, script string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// baseline is all that the host has of links, addresses, routes, rules, pins and
-// descriptors.
+// baseline is all that the host has of links, addresses, routes and rules, and the
+// descriptors of this process. Namespaces that wait to be used come and go.
 func baseline(t testing.TB) string {
 	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
+	all, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sh(t, `ip -br link | grep -v '^lo'; ip -br addr; ip route; ip -6 route | sort; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`) +
-		fmt.Sprintf("\n%d descriptors\n", len(fds))
+	count := 0
+	for _, fd := range all {
+		if target, err := os.Readlink(fd); err == nil && !strings.HasPrefix(target, "net:") {
+			count++
+		}
+	}
+	return sh(t, `ip -br link | grep -v '^lo'; ip -br addr; ip route; ip -6 route | sort
+{ nft list ruleset | grep -v 'counter packets' || true; }
+cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`) + fmt.Sprintf("\n%d descriptors\n", count)
+}
+
+// namespaces counts the descriptors of network namespaces.
+func namespaces() (count int) {
+	all, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range all {
+		if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "net:") {
+			count++
+		}
+	}
+	return count
 }
 
 var twoPools = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/24"), netip.MustParsePrefix("fd80::/64")}
@@ -91,7 +109,7 @@ var twoPools = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/24"), netip.MustP
 func start(t testing.TB, bridges ...Bridge) (*Network, Config) {
 	t.Helper()
 	machine(t)
-	before := baseline(t)
+	before, open := baseline(t), namespaces()
 	if len(bridges) == 0 {
 		bridges = []Bridge{{Name: DefaultBridge, Pools: twoPools, NAT: true}}
 	}
@@ -115,6 +133,9 @@ func start(t testing.TB, bridges ...Bridge) (*Network, Config) {
 		}
 		if after := baseline(t); after != before {
 			t.Errorf("the host is not as it was:\n%s\nwas\n%s", after, before)
+		}
+		if after := namespaces(); after != open {
+			t.Errorf("%d descriptors of namespaces are open, were %d", after, open)
 		}
 		if left, _ := filepath.Glob(config.Dir + "/*"); len(left) > 0 {
 			t.Errorf("left: %v", left)

@@ -273,7 +273,8 @@ func addRoute(index uint32, to netip.Prefix, via netip.Addr, metric int) request
 	return addRouteFrom(index, to, via, netip.Addr{}, metric)
 }
 
-// addRouteFrom has what the host itself sends there come from an address.
+// addRouteFrom has what the host itself sends there come from an address. It
+// replaces a route that is there.
 func addRouteFrom(index uint32, to netip.Prefix, via, from netip.Addr, metric int) request {
 	b := make([]byte, unix.SizeofRtMsg)
 	b[0], b[1] = familyOf(to.Addr()), byte(to.Bits())
@@ -282,7 +283,11 @@ func addRouteFrom(index uint32, to netip.Prefix, via, from netip.Addr, metric in
 	if !via.IsValid() && to.Addr().Is4() {
 		b[6] = unix.RT_SCOPE_LINK
 	}
-	return request{what, unix.RTM_NEWROUTE, makeNew, append(b, attributes(func(e *netlink.AttributeEncoder) {
+	flags := makeNew
+	if from.IsValid() {
+		flags = netlink.Create | netlink.Replace
+	}
+	return request{what, unix.RTM_NEWROUTE, flags, append(b, attributes(func(e *netlink.AttributeEncoder) {
 		if to.Bits() > 0 {
 			e.Bytes(unix.RTA_DST, to.Addr().AsSlice())
 		}

@@ -229,6 +229,8 @@ func (c chains) pin() {
 		both(func(f family) exprs {
 			return join(iif(reg0), payload(expr.PayloadBaseLLHeader, 6, 6, reg0+1), f.saddr(reg0+3), in(setPins+f.suffix), back)
 		}),
-		[]exprs{join(iif(reg0), count(setSpoofed), drop)})...)
+		// What every host says of itself when a link comes up, from no address.
+		[]exprs{join(six.only(), six.saddr(reg0), equal(reg0, make([]byte, 16)...), drop),
+			join(iif(reg0), count(setSpoofed), drop)})...)
 	c.base("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, join(iif(reg0), in(setLinks), jump("sent")))
 }

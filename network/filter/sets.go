@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"time"
+
 	"github.com/google/nftables"
 )
 
@@ -70,8 +72,12 @@ func kinds() []kind {
 	}
 }
 
-// countedSize bounds the sets that packets fill.
-const countedSize = 4096
+// countedSize bounds the sets that packets fill, countedTime how long after the
+// last packet its count is kept.
+const (
+	countedSize = 4096
+	countedTime = 24 * time.Hour
+)
 
 // family is one of the two of addresses.
 type family struct {
@@ -110,7 +116,7 @@ func (k kind) set(table *nftables.Table, name string, f family) *nftables.Set {
 		s.IsMap, s.DataType = true, f.join(k.value)
 	}
 	if k.counted {
-		s.Dynamic, s.Counter, s.Size = true, true, countedSize
+		s.Dynamic, s.Counter, s.Size, s.HasTimeout, s.Timeout = true, true, countedSize, true, countedTime
 	}
 	return s
 }
