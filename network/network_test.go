@@ -72,34 +72,25 @@ func sh(t testing.TB, script string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// baseline is all that the host has of links, addresses, routes and rules, and the
-// descriptors of this process. Namespaces that wait to be used come and go.
+// baseline is all that the host has of links, addresses, routes and rules.
 func baseline(t testing.TB) string {
 	t.Helper()
-	all, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := 0
-	for _, fd := range all {
-		if target, err := os.Readlink(fd); err == nil && !strings.HasPrefix(target, "net:") {
-			count++
-		}
-	}
 	return sh(t, `ip -br link | grep -v '^lo'; ip -br addr; ip route; ip -6 route | sort
 { nft list ruleset | grep -v 'counter packets' || true; }
-cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`) + fmt.Sprintf("\n%d descriptors\n", count)
+cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`)
 }
 
-// namespaces counts the descriptors of network namespaces.
-func namespaces() (count int) {
+// descriptors are those of this process, by what they lead to. While a Network is
+// open, namespaces that wait to be used come and go.
+func descriptors() string {
 	all, _ := filepath.Glob("/proc/self/fd/*")
+	kinds := map[string]int{}
 	for _, fd := range all {
-		if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "net:") {
-			count++
+		if target, err := os.Readlink(fd); err == nil {
+			kinds[strings.Split(target, "[")[0]]++
 		}
 	}
-	return count
+	return fmt.Sprint(kinds)
 }
 
 var twoPools = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/24"), netip.MustParsePrefix("fd80::/64")}
@@ -109,7 +100,7 @@ var twoPools = []netip.Prefix{netip.MustParsePrefix("10.80.0.0/24"), netip.MustP
 func start(t testing.TB, bridges ...Bridge) (*Network, Config) {
 	t.Helper()
 	machine(t)
-	before, open := baseline(t), namespaces()
+	before, open := baseline(t), descriptors()
 	if len(bridges) == 0 {
 		bridges = []Bridge{{Name: DefaultBridge, Pools: twoPools, NAT: true}}
 	}
@@ -134,8 +125,8 @@ func start(t testing.TB, bridges ...Bridge) (*Network, Config) {
 		if after := baseline(t); after != before {
 			t.Errorf("the host is not as it was:\n%s\nwas\n%s", after, before)
 		}
-		if after := namespaces(); after != open {
-			t.Errorf("%d descriptors of namespaces are open, were %d", after, open)
+		if after := descriptors(); after != open {
+			t.Errorf("descriptors: %s, were %s", after, open)
 		}
 		if left, _ := filepath.Glob(config.Dir + "/*"); len(left) > 0 {
 			t.Errorf("left: %v", left)
