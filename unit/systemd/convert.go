@@ -70,6 +70,7 @@ type converter struct {
 	profile string
 	why     string // the profile was chosen
 	service bool
+	fatal   error // without this there is no unit
 	entries []*entry
 	notes   []Note
 	lists   map[string][]string // unit names, by key
@@ -85,7 +86,8 @@ func (c *converter) note(a Assignment, s Status, reason string, security bool) i
 
 // drop leaves a directive out and says so in the output.
 func (c *converter) drop(a Assignment, s Status, reason string, security bool) {
-	c.note(a, s, reason, security)
+	value, isBool := boolean(a.Value)
+	c.note(a, s, reason, security && (!isBool || value)) // ProtectX=no protects nothing
 }
 
 // set puts a value into the output.
@@ -207,12 +209,19 @@ func (c *converter) directive(g *group, socket string) {
 	}
 	values, err := valuesOf(k, g)
 	if err != nil {
+		if g.name == "ExecStart" {
+			c.fatal = &SyntaxError{last.File, last.Line, err.Error()}
+		}
 		c.drop(last, Unsupported, err.Error(), protects(g.name))
 		return
 	}
 	table := k.Table
 	if table == "socket.NAME" {
 		table = "socket." + socket
+	}
+	if on, ok := boolean(last.Value); !k.Supported && k.Type == "true or false" && ok && !on && k.Default != "true" {
+		c.mapped(g) // it asks for nothing
+		return
 	}
 	if !k.Supported {
 		for _, a := range g.all {
@@ -278,6 +287,9 @@ func names(value string) string {
 
 func scalar(k *unit.Key, value string) string {
 	if k.Type == "number" || strings.Contains(k.Type, "time span") || strings.Contains(k.Type, "limit") {
+		if value == "0" && (strings.HasPrefix(k.Name, "timeout_") || strings.HasPrefix(k.Name, "job_timeout") || k.Name == "runtime_max_sec") {
+			return `"infinity"` // what systemd means by it
+		}
 		if n, err := strconv.ParseInt(value, 10, 32); err == nil && strconv.FormatInt(n, 10) == value {
 			return value
 		}
@@ -317,7 +329,18 @@ func array(items []string) string {
 	if len(line) <= 100 || len(items) < 2 {
 		return line
 	}
-	return "[\n    " + strings.Join(items, ",\n    ") + ",\n]"
+	var out strings.Builder
+	out.WriteString("[")
+	column := 100
+	for _, item := range items {
+		if column+len(item) > 96 {
+			out.WriteString("\n   ")
+			column = 4
+		}
+		out.WriteString(" " + item + ",")
+		column += len(item) + 2
+	}
+	return out.String() + "\n]"
 }
 
 func environment(g *group) (string, error) {

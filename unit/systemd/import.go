@@ -58,14 +58,16 @@ func convert(s *source, profile string, host Host) (*Result, error) {
 	if err := unit.ValidateName(s.name); err != nil {
 		return nil, fmt.Errorf("cannot import %s: %w", s.files[0], err)
 	}
-	c := &converter{name: s.name, host: host, service: s.kind == "service", lists: map[string][]string{}}
+	c := &converter{name: s.name, host: host, service: s.kind == "service", lists: map[string][]string{}, notes: s.left}
 	if c.service {
 		if err := s.refused(); err != nil {
 			return nil, err
 		}
 		c.chooseProfile(s, profile)
 	}
-	c.directives(s.all, "")
+	if c.directives(s.all, ""); c.fatal != nil {
+		return nil, c.fatal
+	}
 	for _, kind := range triggerKinds {
 		c.trigger(kind, s)
 	}
@@ -73,6 +75,7 @@ func convert(s *source, profile string, host Host) (*Result, error) {
 		c.defaults(s)
 		c.directoriesOfPackage(s)
 		c.mountNamespace()
+		c.warnings(s)
 	}
 	text, err := c.settle(s)
 	if err != nil {
@@ -134,15 +137,17 @@ func (s *source) refused() error {
 	refuse := func(line int, format string, args ...any) error {
 		return &SyntaxError{s.files[0], line, fmt.Sprintf(format, args...)}
 	}
-	if !slices.ContainsFunc(s.all, func(a Assignment) bool { return a.Section == "Service" }) {
-		return refuse(0, "no [Service] section; systemd refuses it too")
-	}
 	start, starts := s.assignment("ExecStart")
 	_, stops := s.assignment("ExecStop")
 	kind := s.value("Type")
 	remain, _ := boolean(s.value("RemainAfterExit"))
+	hasService := slices.ContainsFunc(s.all, func(a Assignment) bool { return a.Section == "Service" })
 	switch {
-	case starts == 0 && stops == 0 && s.value("SuccessAction") == "":
+	case starts+stops == 0 && s.value("SuccessAction") != "":
+		return refuse(0, "it has SuccessAction= alone and runs nothing, which has no counterpart")
+	case !hasService:
+		return refuse(0, "no [Service] section; systemd refuses it too")
+	case starts == 0 && stops == 0:
 		return refuse(0, "neither ExecStart= nor ExecStop=; systemd refuses it too")
 	case starts == 0 && kind != "oneshot" && !(stops > 0 && remain):
 		return refuse(0, "no ExecStart=, and Type= is not oneshot; systemd refuses it too")
@@ -196,6 +201,23 @@ func (c *converter) defaults(s *source) {
 	if c.get("service", "restart") == nil && s.value("Type") != "oneshot" {
 		e := c.set("service", "restart", `"no"`)
 		e.added, e.comment = true, "systemd's default"
+	}
+}
+
+// warnings are what would surprise whoever starts the unit.
+func (c *converter) warnings(s *source) {
+	lost := func(name string) bool {
+		return slices.ContainsFunc(c.notes, func(n Note) bool {
+			return strings.HasPrefix(n.Directive, name) && n.Status == Unsupported
+		})
+	}
+	if dynamic, _ := boolean(s.value("DynamicUser")); dynamic && s.value("User") == "" && lost("DynamicUser=") {
+		c.notices = append(c.notices, "It would run as root: DynamicUser is not supported yet. Make a user, and write it in [service]: user = \"NAME\"")
+	}
+	for kind, name := range map[string]string{"socket": "Listen", "timer": "On", "path": "Path"} {
+		if s.triggers[kind] != nil && lost(name) && c.get("install", "wanted_by") == nil {
+			c.notices = append(c.notices, "Nothing starts it by itself: its "+kind+" is not supported yet.")
+		}
 	}
 }
 

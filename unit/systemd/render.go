@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -41,10 +42,11 @@ func (c *converter) draft(text string) (*unit.Unit, unit.List) {
 // refuse takes entries out that have errors, and says why.
 func (c *converter) refuse(errs unit.List, places map[int]*entry) error {
 	progress := false
+	frame := slices.ContainsFunc(errs, func(e *unit.Error) bool { return places[e.Line] != nil && places[e.Line].key == "namespaces" })
 	for _, e := range errs {
 		bad := places[e.Line]
-		if bad == nil {
-			continue
+		if bad == nil || frame && bad.key != "namespaces" {
+			continue // without the list, others are wrong that are not
 		}
 		if bad.key == "exec_start" {
 			return fmt.Errorf("%s", e.Msg)
@@ -62,7 +64,7 @@ func (c *converter) refuse(errs unit.List, places map[int]*entry) error {
 		c.meanwhile(bad)
 	}
 	if !progress {
-		return errs
+		return errors.New(errs[0].Msg)
 	}
 	return nil
 }
@@ -194,9 +196,6 @@ func (c *converter) text(s *source) (string, map[int]*entry) {
 		for line := first; line <= strings.Count(out.String(), "\n"); line++ {
 			places[line] = p.e
 		}
-	}
-	if c.service && c.get("service", "exec_start") == nil && table != "service" {
-		_ = table // a service without exec_start still has the table, by its other keys
 	}
 	out.WriteString(c.leftOut())
 	return out.String(), places

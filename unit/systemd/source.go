@@ -27,6 +27,7 @@ type source struct {
 	all   []Assignment
 	// companions, by kind: socket, timer, path
 	triggers map[string][]Assignment
+	left     []Note // settings of another supervisor that are no directives
 }
 
 var triggerKinds = []string{"socket", "timer", "path"}
