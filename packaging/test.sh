@@ -40,7 +40,7 @@ packages() { "$GO" list -e -f '{{if or .GoFiles .TestGoFiles .XTestGoFiles}}{{.I
 pure_patterns=(./unit/... ./isolate ./supervisor/machine/... ./supervisor/condition/... ./supervisor/compile/...
 	./supervisor/logs/... ./supervisor/notify/... ./supervisor/control/... ./packaging/... ./examples/...)
 machine_pattern=./packaging/machine
-fuzz_patterns=(./unit ./supervisor/notify)
+fuzz_patterns=(./unit ./unit/systemd ./supervisor/notify)
 
 testlane() { # NAME GO-TEST-ARGUMENT...
 	local name=$1

@@ -39,6 +39,7 @@ func importCmd(a *app) *cobra.Command {
 	f.StringVarP(&i.output, "output", "o", "", "write NAME.toml into this directory instead of printing")
 	f.StringVar(&i.profile, "profile", "", "strict, daemon or host, instead of the one that fits by rule")
 	f.StringVar(&i.name, "name", "", "name of the unit that is read from standard input (-)")
+	cmd.RegisterFlagCompletionFunc("profile", cobra.FixedCompletions([]string{unit.ProfileStrict, unit.ProfileDaemon, unit.ProfileHost}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&i.force, "force", false, "replace files that are there already")
 	return cmd
 }

@@ -3,7 +3,8 @@
 // its own; the manager decides by the caller's credentials.
 //
 // Exit codes are systemctl's: 0, 1 for a failure, 3 when a unit asked about is
-// not active, 4 when there is no such unit. exec gives the command's own, or
+// not active, 4 when there is no such unit; 2 is import's, for protection that
+// was lost. exec gives the command's own, or
 // 125 (nsctl failed), 126 (cannot be run) and 127 (not found).
 package main
 

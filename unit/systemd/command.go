@@ -19,7 +19,7 @@ func commandsOf(g *group) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			lines = append(lines, line)
+			lines = append(lines, literal(line))
 		}
 	}
 	return list(lines), nil
@@ -91,4 +91,35 @@ func programOf(line string) string {
 		return ""
 	}
 	return c.Path
+}
+
+// literal escapes what systemd takes as it stands and the loader refuses: a %
+// that begins no specifier, and a ${ that is never closed.
+func literal(line string) string {
+	var out strings.Builder
+	for i := 0; i < len(line); i++ {
+		rest := line[i+1:]
+		switch {
+		case line[i] == '%' && (rest == "" || !alphanumeric(rest[0]) && rest[0] != '%'):
+			out.WriteString("%%")
+		case line[i] == '%' || line[i] == '$' && strings.HasPrefix(rest, "$"):
+			out.WriteString(line[i : i+2])
+			i++
+		case line[i] == '$' && strings.HasPrefix(rest, "{") && !closes(rest):
+			out.WriteString("$$")
+		default:
+			out.WriteByte(line[i])
+		}
+	}
+	return out.String()
+}
+
+// closes says whether "{NAME}" is a variable.
+func closes(s string) bool {
+	name, _, ok := strings.Cut(s[1:], "}")
+	return ok && (strings.Contains(name, "%") || unit.ValidEnvironmentName(name))
+}
+
+func alphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -293,26 +293,33 @@ func TestCommands(t *testing.T) {
 		}
 		seen[line] = true
 	}
-	path := filepath.Join(t.TempDir(), "x@.service")
-	text := "[Service]\nType=oneshot\n" + "ExecStart=" + strings.Join(lines, "\nExecStart=") + "\n"
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	args := []string{"verify", "--man=no"}
+	for i, line := range lines { // systemd gives a unit up at its first bad line: one each
+		path := filepath.Join(dir, fmt.Sprintf("u%03d.service", i))
+		if err := os.WriteFile(path, []byte("[Service]\nType=oneshot\nExecStart="+line+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, path)
 	}
-	out, _ := exec.Command("systemd-analyze", "verify", "--man=no", strings.Replace(path, "x@", "x@i", 1)).CombinedOutput()
-	if strings.Contains(string(out), "not found") {
-		t.Fatalf("systemd-analyze: %s", out)
-	}
+	out, _ := exec.Command("systemd-analyze", args...).CombinedOutput()
 	refused, differ := 0, 0
 	for i, line := range lines {
-		theirs := !strings.Contains(string(out), fmt.Sprintf("x@.service:%d:", i+3)) && !strings.Contains(string(out), fmt.Sprintf("x@i.service:%d:", i+3))
-		r, err := ImportText("x@", []byte("[Service]\nType=oneshot\nExecStart="+line+"\n"), "", Host{Root: "-", Machine: testMachine()})
+		at := strings.ReplaceAll(string(out), ":3: Ignoring unknown escape sequences", "") // it takes them as they stand
+		theirs := !strings.Contains(at, fmt.Sprintf("u%03d.service:3:", i))
+		_, err := ImportText("u", []byte("[Service]\nType=oneshot\nExecStart="+line+"\n"), "", Host{Root: "-", Machine: testMachine()})
 		if !theirs {
 			refused++
 		}
 		if ours := err == nil; ours != theirs {
 			differ++
-			t.Errorf("%s: systemd takes it: %v; ours: %v %v", line, theirs, err, r != nil)
+			if differ < 20 {
+				t.Errorf("%s: systemd takes it: %v; ours: %v", line, theirs, err)
+			}
 		}
+	}
+	if refused < 50 {
+		t.Errorf("systemd refuses %d only:\n%.2000s", refused, out)
 	}
 	fmt.Printf("%d command lines: systemd refuses %d, ours differ in %d\n", len(lines), refused, differ)
 }
