@@ -50,7 +50,7 @@ func newRoot(a *app) *cobra.Command {
 	add("machine", machineCmds(a)...)
 	add("machine", shutdownCmd(a))
 	root.AddCommand(linkCmds(a)...)
-	add("files", catCmd(a), editCmd(a), revertCmd(a), planCmd(a), verifyCmd(a), importCmd(a), explainCmd(a), enableCmd(a), disableCmd(a), maskCmd(a), unmaskCmd(a), reloadCmd(a))
+	add("files", catCmd(a), editCmd(a), revertCmd(a), planCmd(a), verifyCmd(a), importCmd(a), exportCmd(a), explainCmd(a), enableCmd(a), disableCmd(a), maskCmd(a), unmaskCmd(a), reloadCmd(a))
 	root.AddCommand(versionCmd(a))
 	for _, cmd := range root.Commands() {
 		a.completeFlags(cmd)
