@@ -29,6 +29,14 @@ func Export(u *unit.Unit) (text string, cannot []string, err error) {
 			cannot = append(cannot, fmt.Sprintf("%s = %s: %s", v.Key.ID(), strings.Join(v.Value, " "), why))
 		}
 	}
+	f := &u.Filesystem
+	for _, list := range [][]unit.Directory{f.RuntimeDirectory, f.StateDirectory, f.CacheDirectory, f.LogsDirectory, f.ConfigurationDirectory} {
+		for _, d := range list {
+			if d.Mode != 0o755 || d.User != "" || d.Group != "" {
+				cannot = append(cannot, fmt.Sprintf("mode %04o and owner of the directory %s: systemd has one mode for all, and the unit's user", d.Mode, d.Path))
+			}
+		}
+	}
 	data, err := io.ReadAll(sd.Serialize(options))
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot export %s: %w", u.Name, err)
