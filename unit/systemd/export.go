@@ -30,9 +30,15 @@ func Export(u *unit.Unit) (text string, cannot []string, err error) {
 		}
 	}
 	f := &u.Filesystem
-	for _, list := range [][]unit.Directory{f.RuntimeDirectory, f.StateDirectory, f.CacheDirectory, f.LogsDirectory, f.ConfigurationDirectory} {
-		for _, d := range list {
-			if d.Mode != 0o755 || d.User != "" || d.Group != "" {
+	for _, of := range []struct {
+		list []unit.Directory
+		mode uint32
+	}{
+		{f.RuntimeDirectory, f.RuntimeDirectoryMode}, {f.StateDirectory, f.StateDirectoryMode}, {f.CacheDirectory, f.CacheDirectoryMode},
+		{f.LogsDirectory, f.LogsDirectoryMode}, {f.ConfigurationDirectory, f.ConfigurationDirectoryMode},
+	} {
+		for _, d := range of.list {
+			if d.Mode != of.mode || d.User != "" && d.User != u.Service.User {
 				cannot = append(cannot, fmt.Sprintf("mode %04o and owner of the directory %s: systemd has one mode for all, and the unit's user", d.Mode, d.Path))
 			}
 		}
