@@ -16,6 +16,7 @@ type builder struct {
 	says     settings
 	defaults settings // of nsinit.toml
 	network  string   // the instance's default network
+	bridges  []Bridge // of nsinit.toml; nil: not known
 	context  SpecifierContext
 	users    userTable
 	errs     List
@@ -24,10 +25,6 @@ type builder struct {
 	linked   bool
 	unknown  int // names of units that are not there
 }
-
-// specifierTables are those in whose strings "%" has a meaning. Hostname
-// needs "%H" and a unit's network may be named after the instance.
-var specifierTables = " unit service isolation filesystem network log install "
 
 // build resolves every key. The unit is only good when the list is empty.
 func (b *builder) build() (*Unit, List) {
@@ -39,7 +36,8 @@ func (b *builder) build() (*Unit, List) {
 	b.unit.target = !b.service
 	b.decodeFirst("service.user", "service.group", "isolation.profile")
 	b.userContext()
-	for _, k := range keyTable().all {
+	b.unit.Network.Links = b.says.links()
+	for _, k := range keyTable().with(b.unit.Network.Links) {
 		if k.Supported && (b.service || k.ofTargets() || b.says.written(k.ID())) {
 			b.decode(k)
 		}
@@ -88,7 +86,7 @@ func (b *builder) read(k *Key, set *setting) {
 	if dst.IsValid() && !strings.Contains("Conditions Asserts", k.fieldName()) {
 		dst.SetZero()
 	}
-	c := &valueContext{key: k, unit: b.context, base: b.base(k), specifier: strings.Contains(specifierTables, " "+k.Table+" ")}
+	c := &valueContext{key: k, unit: b.context, base: b.base(k), specifier: k.expands()}
 	if k.kind.whole != nil {
 		b.decodeWhole(c, set, dst)
 		return
@@ -134,7 +132,7 @@ var presetFields sync.Map
 // preset sets the field of a key that nobody writes from the profile or from
 // the format's default.
 func (b *builder) preset(k *Key) {
-	at := presetOf{b.unit.Isolation.Profile, k}
+	at := presetOf{b.unit.Isolation.Profile, k.canonical()}
 	if v, ok := presetFields.Load(at); ok {
 		if v := v.(reflect.Value); v.IsValid() {
 			b.field(k).Set(v)
@@ -143,7 +141,7 @@ func (b *builder) preset(k *Key) {
 	}
 	v := profilePreset(at.profile, k)
 	if v == nil {
-		v = presets()[k.ID()]
+		v = presets()[at.key.ID()]
 	}
 	if v == nil {
 		presetFields.Store(at, reflect.Value{})
@@ -182,6 +180,9 @@ func (b *builder) base(k *Key) any {
 func (b *builder) field(k *Key) reflect.Value {
 	if k.index == nil {
 		return reflect.Value{}
+	}
+	if k.Table == linkTable || k.link != "" {
+		return reflect.ValueOf(b.unit.Network.link(k.link)).Elem().FieldByIndex(k.index)
 	}
 	return reflect.ValueOf(b.unit).Elem().FieldByIndex(k.index)
 }

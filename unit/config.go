@@ -9,7 +9,8 @@ import (
 // InstanceConfig is nsinit.toml: what holds for all units of an instance that
 // do not say otherwise.
 type InstanceConfig struct {
-	DefaultNetwork string        // mode of profile daemon: private or host
+	DefaultNetwork string        // mode of profile daemon: private, host or veth
+	Bridges        []Bridge      // that of the instance first; nil: not known, as nothing was read
 	SyslogSocket   string        // where [log] forward = "syslog" leads; "" is /dev/log
 	JournalSocket  string        // "journal"; "" is /run/systemd/journal/socket
 	WatchdogSec    time.Duration // of the machine's hardware watchdog; 0 is none
@@ -17,12 +18,12 @@ type InstanceConfig struct {
 }
 
 // LoadConfig reads nsinit.toml. A file that is not there is an empty one. It
-// has default_network, syslog_socket, journal_socket, watchdog_sec, and tables [defaults.service], [defaults.unit],
-// [defaults.resources] and [defaults.log] with keys of units.
+// has default_network, syslog_socket, journal_socket, watchdog_sec, tables [defaults.service], [defaults.unit],
+// [defaults.resources] and [defaults.log] with keys of units, and [bridge.NAME].
 func LoadConfig(path string) (InstanceConfig, error) {
 	data, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
-		return InstanceConfig{}.withDefaults(), nil
+		return InstanceConfig{Bridges: instanceBridges()}.withDefaults(), nil
 	}
 	if err != nil {
 		return InstanceConfig{}, fmt.Errorf("cannot read the instance's configuration: %w", err)
@@ -34,6 +35,9 @@ func LoadConfig(path string) (InstanceConfig, error) {
 	return c, nil
 }
 
+// instanceBridges is what an instance has without a word of nsinit.toml.
+func instanceBridges() []Bridge { return []Bridge{{Name: DefaultBridge, Nat: true}} }
+
 func (c InstanceConfig) withDefaults() InstanceConfig {
 	if c.DefaultNetwork == "" {
 		c.DefaultNetwork = NetworkHost
@@ -42,7 +46,7 @@ func (c InstanceConfig) withDefaults() InstanceConfig {
 }
 
 func parseConfig(path, src string) (InstanceConfig, List) {
-	c := InstanceConfig{defaults: settings{}}
+	c := InstanceConfig{defaults: settings{}, Bridges: instanceBridges()}
 	doc, errs := readDocument(path, src)
 	if doc.root == nil || doc.values == nil {
 		return c, errs
@@ -59,10 +63,12 @@ func parseConfig(path, src string) (InstanceConfig, List) {
 			errs = append(errs, c.readWatchdog(doc, n)...)
 		case "defaults":
 			errs = append(errs, c.readDefaults(doc, n)...)
+		case "bridge":
+			errs = append(errs, c.readBridges(doc, n)...)
 		default:
 			e := doc.atKey(n)
 			e.Msg = fmt.Sprintf("unknown key %s", printable(n.key))
-			if near := nearest(n.key, []string{"default_network", "syslog_socket", "journal_socket", "watchdog_sec", "defaults"}); near != "" {
+			if near := nearest(n.key, configKeys); near != "" {
 				e.Hint = "did you mean " + near + "?"
 			}
 			errs = append(errs, e)
@@ -73,14 +79,14 @@ func parseConfig(path, src string) (InstanceConfig, List) {
 
 func (c *InstanceConfig) readNetwork(doc *document, n *node) List {
 	v := doc.values[n.key]
-	if s, ok := v.(string); ok && (s == NetworkPrivate || s == NetworkHost) {
+	if s, ok := v.(string); ok && (s == NetworkPrivate || s == NetworkHost || s == NetworkVeth) {
 		c.DefaultNetwork = s
 		return nil
 	}
 	e := doc.atValue(n)
-	e.Key, e.Msg = n.key, fmt.Sprintf("default_network = %s: one of private, host", tomlText(v))
-	if v == any("veth") || v == any("macvlan") || v == any("vlan") {
-		e.Msg = fmt.Sprintf("default_network = %s is not supported yet", tomlText(v))
+	e.Key, e.Msg = n.key, fmt.Sprintf("default_network = %s: one of private, host, veth", tomlText(v))
+	if v == any(NetworkMacvlan) || v == any(NetworkVlan) {
+		e.Msg += "; a " + v.(string) + " needs more than that, which units have in [network]"
 	}
 	return List{e}
 }

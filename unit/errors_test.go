@@ -50,8 +50,6 @@ func TestErrors(t *testing.T) {
 				"3:1: bus_name is not supported yet\n" +
 				"5:2: [socket.NAME] is not supported yet\n" +
 				"7:2: [timer] is not supported yet"},
-		{"network not yet", service + "[network]\nmode = 'veth'\npublish = '80:80'\n",
-			"4:8: mode = \"veth\" is not supported yet\n5:1: publish is not supported yet"},
 		{"array where one value goes", service + "user = ['a', 'b']\n",
 			"3:8: user takes one value, not an array"},
 		{"element", service + "[unit]\nafter = ['network', 'a/b']\n",

@@ -90,7 +90,10 @@ func (k *Key) ofTargets() bool { return k.Table == "unit" || k.Table == "install
 
 // checkTarget refuses tables that only a service has.
 func (b *builder) checkTarget() {
-	for _, k := range keyTable().all {
+	for _, l := range b.says.links() {
+		b.failKey(linkID(l.Name), "[%s]: a unit without [service] is a target, which has no [network]", linkID(l.Name))
+	}
+	for _, k := range keyTable().single {
 		if k.ofTargets() || !b.says.written(k.ID()) {
 			continue
 		}
@@ -124,7 +127,7 @@ func (b *builder) warnKey(id, format string, args ...any) {
 	k := keyTable().byID[id]
 	at := item{}
 	if set := b.says[id]; set != nil {
-		at = set.at[len(set.at)-1]
+		k, at = set.key, set.at[len(set.at)-1]
 	}
 	b.warn(k, at, format, args...)
 }
@@ -235,21 +238,6 @@ func (b *builder) isHostDefault(set *setting) bool {
 		return true
 	}
 	return v == any("default") || v == any("all")
-}
-
-func (b *builder) finishNetwork() {
-	n := &b.unit.Network
-	if n.Mode != "" || b.says.written("network.mode") {
-		return
-	}
-	switch b.unit.Profile {
-	case ProfileStrict:
-		n.Mode = NetworkPrivate
-	case ProfileHost:
-		n.Mode = NetworkHost
-	default:
-		n.Mode = b.network
-	}
 }
 
 // finishDirectories gives every directory its mode, owner and preservation.

@@ -27,6 +27,34 @@ type Key struct {
 	index   []int  // of the field in Unit (reflect.Value.FieldByIndex); nil: it has none of its own
 	id      string
 	section string // of systemd, when not the table's
+	link    string // NAME of a key of [network.link.NAME] that was written
+	general *Key   // the key of the table that it was made of; nil for those of the table
+}
+
+// linkTable holds the keys of every further link of a service.
+const linkTable = "network.link.NAME"
+
+// ofLink is the key of one link: [network.link.eth1].
+func (k *Key) ofLink(name string) *Key {
+	own := *k
+	own.Table = strings.TrimSuffix(linkTable, "NAME") + name
+	own.id, own.link, own.general = own.Table+"."+k.Name, name, k
+	return &own
+}
+
+// canonical is the key of the table, of which there is one in the program.
+func (k *Key) canonical() *Key {
+	if k.general != nil {
+		return k.general
+	}
+	return k
+}
+
+// expands says whether "%" has a meaning in the key's strings. Hostname needs
+// "%H", and a unit's network may be named after the instance.
+func (k *Key) expands() bool {
+	table, _, _ := strings.Cut(k.Table, ".")
+	return slices.Contains([]string{"unit", "service", "isolation", "filesystem", "network", "log", "install"}, table)
 }
 
 // ID returns "service.exec_start".
@@ -64,6 +92,7 @@ func LookupKey(name string) []Key {
 // table is the index over all keys.
 type table struct {
 	all    []*Key
+	single []*Key // without those of tables with a NAME
 	byID   map[string]*Key
 	byName map[string][]*Key // snake_case and systemd's names
 	tables []string
@@ -77,7 +106,7 @@ var keyTable = sync.OnceValue(func() *table {
 		keys []Key
 	}{
 		{"unit", unitKeys()}, {"service", serviceKeys()}, {"isolation", isolationKeys()},
-		{"filesystem", filesystemKeys()}, {"network", networkKeys()}, {"network.link.NAME", linkKeys()},
+		{"filesystem", filesystemKeys()}, {"network", networkKeys()}, {linkTable, linkKeys()},
 		{"resources", resourcesKeys()}, {"security", securityKeys()}, {"log", logKeys()},
 		{"health.NAME", healthKeys()}, {"socket.NAME", socketKeys()}, {"timer", timerKeys()},
 		{"path", pathKeys()}, {"install", installKeys()},
@@ -99,6 +128,9 @@ func (t *table) add(name string, k *Key) {
 	k.Type, k.Repeatable = k.kind.label, k.kind.many
 	k.Example = k.Name + " = " + k.Example
 	t.all = append(t.all, k)
+	if !strings.HasSuffix(name, ".NAME") {
+		t.single = append(t.single, k)
+	}
 	t.byID[k.ID()] = k
 	t.byName[k.Name] = append(t.byName[k.Name], k)
 	if k.Systemd != "" {
@@ -112,6 +144,10 @@ func (k *Key) place() []int {
 	of, path := reflect.TypeFor[Unit](), []int(nil)
 	if k.field == "-" {
 		return nil
+	}
+	if k.Table == linkTable {
+		field, _ := reflect.TypeFor[Link]().FieldByName(k.field)
+		return field.Index
 	}
 	if k.Table != "unit" {
 		table, ok := of.FieldByName(camelCase(k.Table))
@@ -128,6 +164,33 @@ func (k *Key) place() []int {
 		return nil
 	}
 	return slices.Concat(path, field.Index)
+}
+
+// with gives the keys of a unit with these links, in the order of the table.
+func (t *table) with(links []Link) []*Key {
+	if len(links) == 0 {
+		return t.single
+	}
+	var keys []*Key
+	for _, k := range t.single {
+		if k.Table == "resources" && len(links) > 0 { // which comes after the links
+			for _, l := range links {
+				keys = append(keys, t.ofLink(l.Name)...)
+			}
+			links = nil
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func (t *table) ofLink(name string) (keys []*Key) {
+	for _, k := range t.all {
+		if k.Table == linkTable {
+			keys = append(keys, k.ofLink(name))
+		}
+	}
+	return keys
 }
 
 // names returns the names of a table's keys in force, sorted.

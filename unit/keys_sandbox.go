@@ -49,35 +49,6 @@ func filesystemKeys() []Key {
 		key("runtime_directory_preserve", choice("no", "yes", "restart").same("true", "yes", "false", "no").orBool(), `"no"`, `"restart"`, "Whether runtime directories outlive the stop."))
 }
 
-// networkKeys is the [network] table.
-func networkKeys() []Key {
-	return []Key{
-		key("mode", networkMode, "", `"host"`, "private, host, unit:NAME (and after it) or path:PATH.").ours().note("private; in profile daemon the instance's; in host host"),
-		later("bridge", text, "the instance's", `"nsbr0"`, "Bridge of a veth.").ours(),
-		later("address", texts, "", `"10.80.0.5/24"`, "Addresses of the link.").ours(),
-		later("publish", texts, "", `["80:80/tcp"]`, "Ports of the host that lead to the service.").ours(),
-		later("dns", texts, "", `["10.80.0.1"]`, "Name servers in resolv.conf.").ours(),
-		later("search", texts, "", `["example.org"]`, "Search domains in resolv.conf.").ours(),
-		later("mtu", integer(68, 65535), "", "1400", "MTU of the link.").ours(),
-		later("mac", text, "", `"02:00:00:00:00:01"`, "Hardware address of the link.").ours(),
-		later("routes", texts, "", `["10.0.0.0/8 via 10.80.0.1"]`, "Further routes.").ours(),
-		later("allow_from", texts, "", `["nginx"]`, "Who may connect in.").ours(),
-		later("allow_to", texts, "", `["db"]`, "Where the service may connect to.").ours(),
-	}
-}
-
-// linkKeys are the [network.link.NAME] tables.
-func linkKeys() []Key {
-	return []Key{
-		later("mode", text, "", `"macvlan"`, "Kind of the link.").ours(),
-		later("parent", text, "", `"eth0"`, "Link of the host below it.").ours(),
-		later("bridge", text, "", `"nsbr0"`, "Bridge of a veth.").ours(),
-		later("address", texts, "", `"192.0.2.5/24"`, "Addresses of the link.").ours(),
-		later("mtu", integer(68, 65535), "", "1400", "MTU of the link.").ours(),
-		later("mac", text, "", `"02:00:00:00:00:01"`, "Hardware address of the link.").ours(),
-	}
-}
-
 // securityKeys is the [security] table.
 func securityKeys() []Key {
 	keys := []Key{

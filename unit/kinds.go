@@ -151,7 +151,6 @@ var (
 	streamOut        = strictly("log, null, inherit, tty, file:PATH, append:PATH or truncate:PATH", false, parseStreamOut)
 	terminal         = strictly("path below /dev", false, parseTerminal)
 	utmpID           = strictly("string", false, parseUtmpID)
-	networkMode      = strictly("private, host, unit:NAME or path:PATH", false, parseNetworkMode)
 	logLevel         = loosely("level", false, parseLogLevel)
 	jobAction        = choice("none", "exit", "exit-force", "reboot", "reboot-force", "reboot-immediate",
 		"poweroff", "poweroff-force", "poweroff-immediate", "halt", "halt-force", "halt-immediate", "kexec", "kexec-force", "kexec-immediate")

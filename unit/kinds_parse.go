@@ -223,26 +223,3 @@ func parseUtmpID(s string) (string, error) {
 	}
 	return asIs(s)
 }
-
-func parseNetworkMode(s string) (Network, error) {
-	mode, rest, arg := strings.Cut(s, ":")
-	switch {
-	case s == NetworkPrivate || s == NetworkHost:
-		return Network{Mode: s}, nil
-	case mode == NetworkUnit && arg:
-		names, err := parseUnitNames(rest)
-		if err == nil && len(names) != 1 {
-			err = fmt.Errorf("unit: needs one unit, such as \"unit:vpn\"")
-		}
-		if err != nil {
-			return Network{}, err
-		}
-		return Network{Mode: mode, Unit: names[0]}, nil
-	case mode == NetworkPath && arg:
-		p, err := ParsePath(rest)
-		return Network{Mode: mode, Path: p}, err
-	case s == "veth" || s == "macvlan" || s == "vlan":
-		return Network{}, fmt.Errorf("%q is %w", s, errNotYet)
-	}
-	return Network{}, fmt.Errorf("%q: one of private, host, unit:NAME, path:PATH", s)
-}

@@ -105,6 +105,7 @@ func (s *Set) linkAll(fresh []*Unit) {
 		}
 		s.linkNetwork(b)
 		s.linkSlice(b)
+		s.linkPeers(b)
 		sortErrors(b.errs)
 		sortErrors(u.Warnings)
 		s.drop(b)

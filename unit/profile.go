@@ -110,9 +110,7 @@ func relaxations(u *Unit) []string {
 		}
 	}
 	relaxedNamespaces(u, add)
-	add(u.Network.Mode == NetworkHost, "network host (whole machine)")
-	add(u.Network.Mode == NetworkUnit, "network of unit %s", u.Network.Unit)
-	add(u.Network.Mode == NetworkPath, "network of %s", u.Network.Path)
+	relaxedNetwork(&u.Network, add)
 	relaxedFiles(u, add)
 	relaxedSecurity(u, add)
 	for _, f := range u.Service.OpenFile {

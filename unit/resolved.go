@@ -2,6 +2,7 @@ package unit
 
 import (
 	"fmt"
+	"net"
 	"reflect"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ func (u *Unit) Resolved() string {
 	fmt.Fprintf(&out, "# %s\n", u.Name)
 	table := ""
 	b := &builder{unit: u}
-	for _, k := range keyTable().all {
+	for _, k := range keyTable().with(u.Network.Links) {
 		if !k.Supported || k.fieldName() == "-" || u.target && k.Table != "unit" && k.Table != "install" {
 			continue
 		}
@@ -29,11 +30,19 @@ func (u *Unit) Resolved() string {
 		}
 		if k.Table != table {
 			table = k.Table
-			fmt.Fprintf(&out, "\n[%s]\n", table)
+			fmt.Fprintf(&out, "\n[%s]\n", k.heading())
 		}
 		fmt.Fprintf(&out, "%s = %s%s\n", k.Name, value, u.originComment(k))
 	}
 	return out.String()
+}
+
+// heading is the key's table as TOML has it: a link's name may have a dot.
+func (k *Key) heading() string {
+	if k.link == "" {
+		return k.Table
+	}
+	return strings.TrimSuffix(linkTable, "NAME") + quote(k.link)
 }
 
 func (u *Unit) originComment(k *Key) string {
@@ -111,6 +120,8 @@ func renderValue(k *Key, v reflect.Value) string {
 		})
 	case []EnvAssignment:
 		return "{ " + strings.Trim(renderList(v, func(a EnvAssignment) string { return a.Name + " = " + escaped(k, a.Value) }), "[]") + " }"
+	case net.HardwareAddr:
+		return quote(v.String())
 	case []Directory:
 		return renderList(v, func(d Directory) string { return d.text(k) })
 	}
@@ -163,6 +174,8 @@ func structText(v any) string {
 		return v.Kind + pick(v.Path == "", "", ":"+v.Path)
 	case OpenFile:
 		return v.text()
+	case fmt.Stringer: // of the network: addresses, ports, peers, routes
+		return v.String()
 	}
 	return fmt.Sprint(v)
 }
@@ -178,16 +191,6 @@ func (f OpenFile) text() string {
 		}
 	}
 	return strings.TrimSuffix(f.Path+":"+f.Name+":"+strings.Join(options, ","), ":")
-}
-
-func (n Network) text() string {
-	switch n.Mode {
-	case NetworkUnit:
-		return n.Mode + ":" + n.Unit
-	case NetworkPath:
-		return n.Mode + ":" + n.Path
-	}
-	return n.Mode
 }
 
 func (n Namespaces) names() []string {
@@ -358,7 +361,7 @@ func renderList[T any](items []T, one func(T) string) string {
 
 // escaped quotes a string in which "%" has a meaning where its key says so.
 func escaped(k *Key, s string) string {
-	if strings.Contains(specifierTables, " "+k.Table+" ") {
+	if k.expands() {
 		s = strings.ReplaceAll(s, "%", "%%")
 	}
 	return quote(s)

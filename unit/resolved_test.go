@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // said about that.
 func sameUnit(a, b *Unit) string {
 	return cmp.Diff(a, b, cmpopts.IgnoreUnexported(Unit{}), cmpopts.EquateEmpty(),
-		cmpopts.IgnoreFields(Unit{}, "Path", "DropIns", "Warnings", "Aliases"))
+		cmpopts.IgnoreFields(Unit{}, "Path", "DropIns", "Warnings", "Aliases"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}))
 }
 
 // TestResolvedLoadsToTheSameUnit: what cat --resolved prints of a unit with
@@ -30,6 +31,8 @@ func TestResolvedLoadsToTheSameUnit(t *testing.T) {
 		case !k.Supported || k.Name == "exec_start":
 		case k.Name == "cpu_scheduling_priority":
 			texts[k.ID()] = simple + "cpu_scheduling_policy = 'fifo'\n" + k.Example + "\n"
+		case strings.HasPrefix(k.Table, "network"):
+			texts[k.ID()] = exampleOfLink(k)
 		case k.Table == "service":
 			texts[k.ID()] = simple + k.Example + "\n"
 		default:
@@ -53,4 +56,21 @@ func TestResolvedLoadsToTheSameUnit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// exampleOfLink is a unit in which the example of a key of [network] means
+// something.
+func exampleOfLink(k Key) string {
+	with := map[string]string{
+		"gateway": "address = '192.0.2.7/24'\n", "parent": "mode = 'macvlan'\n",
+		"macvlan_mode": "mode = 'macvlan'\nparent = 'eth9'\n", "vlan_id": "mode = 'vlan'\nparent = 'eth9'\n",
+		"mode": "parent = 'eth9'\n",
+	}[k.Name]
+	switch {
+	case k.ID() == "network.mode":
+		return simple + "[network]\n" + k.Example + "\n"
+	case k.Table == "network" && !strings.Contains(with, "mode"):
+		with += "mode = 'veth'\n"
+	}
+	return simple + "[" + k.Table + "]\n" + with + k.Example + "\n"
 }

@@ -280,6 +280,7 @@ func (s *Set) newBuilder(name string) *builder {
 	return &builder{
 		unit: u, says: settings{}, context: ctx, users: s.users,
 		defaults: s.options.Config.defaults, network: s.options.Config.DefaultNetwork,
+		bridges: s.options.Config.Bridges,
 	}
 }
 

@@ -81,7 +81,8 @@ func (d *document) readTable(out settings, t *node, values map[string]any) List 
 		k := keyTable().find(t.key, f.key)
 		switch {
 		case t.key == "network" && f.key == "link":
-			errs = append(errs, d.notYet(f, "[network.link.NAME]"))
+			links, _ := values[f.key].(map[string]any)
+			errs = append(errs, d.readLinks(out, f, links)...)
 		case k == nil:
 			errs = append(errs, d.unknownKey(t.key, f))
 		case !k.Supported:
@@ -95,6 +96,70 @@ func (d *document) readTable(out settings, t *node, values map[string]any) List 
 		}
 	}
 	return errs
+}
+
+// linkID is the ID of the table of a link; those of its keys follow after a dot.
+func linkID(name string) string { return strings.TrimSuffix(linkTable, "NAME") + name }
+
+// maxLinks is how many links one file may give a service.
+const maxLinks = 16
+
+// readLinks reads the tables below [network.link]. Each has a setting of its own:
+// a link without a key is one too.
+func (d *document) readLinks(out settings, links *node, values map[string]any) List {
+	fail := func(n *node, format string, args ...any) List {
+		e := d.atKey(n)
+		e.Key, e.Msg = "network.link", fmt.Sprintf(format, args...)
+		return List{e}
+	}
+	if links.kind != tableNode {
+		return fail(links, "link is a table: write [network.link.NAME]")
+	}
+	if len(links.fields) > maxLinks {
+		return fail(links.fields[maxLinks], "more than %d links", maxLinks)
+	}
+	var errs List
+	for _, l := range links.fields {
+		if _, err := parseInterfaceName(l.key); err != nil {
+			errs = append(errs, fail(l, "[network.link.%s]: %v", printable(l.key), err)...)
+			continue
+		}
+		if l.kind != tableNode {
+			errs = append(errs, fail(l, "%s is no key of a link; write it in [network.link.NAME], or in [network] for the link of its mode", l.key)...)
+			continue
+		}
+		out[linkID(l.key)] = &setting{key: &Key{Table: linkID(l.key), link: l.key}, at: []item{{doc: d, n: l}}, resets: true}
+		link, _ := values[l.key].(map[string]any)
+		errs = append(errs, d.readLink(out, l, link)...)
+	}
+	return errs
+}
+
+func (d *document) readLink(out settings, l *node, values map[string]any) (errs List) {
+	for _, f := range l.fields {
+		k := keyTable().find(linkTable, f.key)
+		if k == nil {
+			errs = append(errs, d.unknownKey(linkTable, f))
+		} else if d.values != nil {
+			k = k.ofLink(l.key)
+			set, e := d.gather(k, values[f.key], f)
+			if e != nil {
+				errs = append(errs, e)
+			}
+			out[k.ID()] = set
+		}
+	}
+	return errs
+}
+
+// links are those that have a table, by name.
+func (s settings) links() (links []Link) {
+	for _, id := range sortedKeys(s) {
+		if k := s[id].key; k.link != "" && k.Name == "" {
+			links = append(links, Link{Name: k.link})
+		}
+	}
+	return links
 }
 
 // find returns the key of a table. The start limit is accepted in [service]

@@ -264,21 +264,6 @@ type Filesystem struct {
 	RuntimeDirectoryPreserve   string // no, yes, restart
 }
 
-// Network is the [network] table. Mode is one of the Network constants.
-type Network struct {
-	Mode string
-	Unit string // whose network namespace, for mode unit
-	Path string // of a network namespace, for mode path
-}
-
-// The values of Network.Mode.
-const (
-	NetworkPrivate = "private" // loopback only
-	NetworkHost    = "host"
-	NetworkUnit    = "unit"
-	NetworkPath    = "path"
-)
-
 // Resources is the [resources] table.
 type Resources struct {
 	MemoryMin     Amount // share: of the machine's memory
