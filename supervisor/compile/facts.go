@@ -19,6 +19,9 @@ type Facts struct {
 	Console     string // the terminal behind /dev/console, "tty0" or "ttyS0"; "" if the kernel does not say
 	ConsoleTerm string // TERM= of the kernel's command line, which is the console's
 
+	// Names are bound in place of what is there, such as the hosts file of a bridge.
+	Names []NameFile
+
 	// Devices has the machine's devices that device_allow could mean.
 	Devices []Device
 

@@ -179,7 +179,7 @@ func (c *compiler) owner(d *isolate.Directory, entry unit.Directory, key string)
 // files returns the small files that replace the machine's: /etc/hosts with the
 // service's own host name, without which it could not resolve itself.
 func (c *compiler) files(hostname string) []isolate.File {
-	if hostname == "" || hostname == c.facts.MachineName || c.facts.Hosts == "" {
+	if hostname == "" || hostname == c.facts.MachineName || c.facts.Hosts == "" || c.named("/etc/hosts") {
 		return nil
 	}
 	for line := range strings.Lines(c.facts.Hosts) {

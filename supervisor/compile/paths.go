@@ -47,7 +47,7 @@ func (c *compiler) paths() ([]isolate.PathRule, error) {
 	for _, file := range OutputFiles(c.unit) {
 		rules = append(rules, isolate.PathRule{Action: isolate.PathReadWrite, Path: file, Optional: true})
 	}
-	return append(rules, c.bridges()...), nil
+	return append(append(rules, c.bridges()...), c.nameFiles()...), nil
 }
 
 // OutputFiles lists the files of the host that standard_output and standard_error
@@ -84,7 +84,7 @@ func (c *compiler) bridges() []isolate.PathRule {
 	}
 	if c.unit.Filesystem.PrivateRun {
 		for _, target := range c.facts.RunTargets {
-			if !c.isOwnDirectory(target) {
+			if !c.isOwnDirectory(target) && !c.named(target) {
 				bind(target, target, true)
 			}
 		}
