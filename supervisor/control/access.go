@@ -15,6 +15,7 @@ func accessTable() map[string]Role {
 		"GET /v1/unit-files":                RoleReader,
 		"GET /v1/jobs":                      RoleReader,
 		"GET /v1/startup":                   RoleReader,
+		"GET /v1/network":                   RoleReader,
 		"GET /v1/units/{unit}":              RoleReader, // redacted, see redact
 		"GET /v1/units/{unit}/dependencies": RoleReader,
 		"GET /v1/events":                    RoleReader,

@@ -25,6 +25,7 @@ func samples() map[string]sample {
 		"GET /v1/units":                     {"/v1/units?pattern=w*&state=active", ""},
 		"GET /v1/jobs":                      {"/v1/jobs", ""},
 		"GET /v1/startup":                   {"/v1/startup", ""},
+		"GET /v1/network":                   {"/v1/network", ""},
 		"GET /v1/unit-files":                {"/v1/unit-files", ""},
 		"GET /v1/units/{unit}":              {"/v1/units/web.service", ""},
 		"GET /v1/units/{unit}/dependencies": {"/v1/units/web/dependencies?reverse=true", ""},
@@ -82,7 +83,7 @@ func exitingFake() *fake {
 // time, so that a change of the table has to be meant.
 func TestAccessMatrix(t *testing.T) {
 	reader := []string{"GET /v1/version", "GET /v1/openapi.json", "GET /metrics", "GET /v1/manager", "GET /v1/units",
-		"GET /v1/unit-files", "GET /v1/jobs", "GET /v1/startup", "GET /v1/units/{unit}", "GET /v1/units/{unit}/dependencies", "GET /v1/events"}
+		"GET /v1/unit-files", "GET /v1/jobs", "GET /v1/startup", "GET /v1/network", "GET /v1/units/{unit}", "GET /v1/units/{unit}/dependencies", "GET /v1/events"}
 	admin := []string{"POST /v1/enable", "POST /v1/disable", "POST /v1/mask", "POST /v1/unmask", "POST /v1/machine/{action}"}
 	for role := RoleNone; role <= RoleAdmin; role++ {
 		c := client(t, exitingFake(), role)

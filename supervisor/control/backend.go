@@ -25,6 +25,8 @@ type Backend interface {
 	Jobs(ctx context.Context) ([]Job, error)
 	// Startup gives the times of the units that have been started, sorted by name.
 	Startup(ctx context.Context) (Startup, error)
+	// Network gives the bridges, and who is on which network.
+	Network(ctx context.Context) (NetworkStatus, error)
 	// UnitFiles gives every unit file on the search path, sorted by name.
 	UnitFiles(ctx context.Context) ([]UnitFileEntry, error)
 	// Status gives one unit, or CodeNoSuchUnit. A unit with a bad file has a

@@ -36,9 +36,23 @@ func webStatus() UnitStatus {
 		Notices: []Notice{{1, "ready"}}, Problems: []string{"p"}, Relaxations: []string{"network host"},
 		Tasks: 1, MemoryCurrent: 4096, CPUUsageNsec: 1e9,
 		Namespaces: []Namespace{{"pid", 4026531836, true}}, CapabilityCount: 11, NoNewPrivileges: true,
-		Listening: []Listening{{"tcp", "0.0.0.0:80", "inside only"}}, Network: &Network{Mode: "veth", Publish: []string{"80:80/tcp"}},
+		Listening: []Listening{{"tcp", "0.0.0.0:80", "inside only"}}, Network: webNetwork(),
 		ControlGroup: "nsinit/web/2/main", Processes: []Process{{PID: 12, PPID: 11, Name: "web", Command: "web --password secret"}},
 	}
+}
+
+func webNetwork() *Network {
+	return &Network{Mode: "veth", Address: "10.80.0.2/24", Link: "nsbr0", Publish: []string{"80:80/tcp"}, AllowFrom: []string{"db"}, AllowTo: []string{"any"},
+		Links:   []NetworkLink{{Name: "eth0", HostLink: "nsa41f3c02", Kind: "veth", Bridge: "default", Addresses: []string{"10.80.0.2/24"}, Gateways: []string{"10.80.0.1"}}},
+		RxBytes: 1, TxBytes: 2, RxPackets: 3, TxPackets: 4, Refused: []Refusal{{"cache", 5}}}
+}
+
+func (f *fake) Network(context.Context) (NetworkStatus, error) {
+	unit := NetworkUnit{Unit: "web", State: "up", Network: *webNetwork()}
+	return NetworkStatus{Host: []string{"cron"}, Private: []string{"mail"}, Joined: []string{"x (unit:web)"}, Problems: []string{"p"}, Others: []NetworkUnit{unit},
+		Foreign: []ForeignLink{{Name: "eth9", Addresses: []string{"192.0.2.7/24"}}},
+		Bridges: []BridgeStatus{{Name: "default", Link: "nsbr0", Gateways: []string{"10.80.0.1/24"}, Pools: []PoolStatus{{"10.80.0.0/24", 1, 253}},
+			NAT: true, Internal: true, Uplink: "eth9", Spoofed: 6, Units: []NetworkUnit{unit}}}}, nil
 }
 
 func known(unit string) error {
@@ -57,7 +71,7 @@ func (f *fake) Manager(ctx context.Context) (ManagerStatus, error) {
 
 func (f *fake) List(context.Context, ListQuery) ([]UnitListEntry, error) {
 	return []UnitListEntry{{Name: "web", Kind: "service", Description: "a server", LoadState: "loaded", ActiveState: "active",
-		SubState: "running", MainPID: 12, Restarts: 3, MemoryCurrent: 4096, CPUUsageNsec: 1500000000, Tasks: 1, StateSinceUsec: 2000000}}, nil
+		SubState: "running", MainPID: 12, Restarts: 3, MemoryCurrent: 4096, CPUUsageNsec: 1500000000, Tasks: 1, NetworkReceiveBytes: 7, NetworkTransmitBytes: 8, StateSinceUsec: 2000000}}, nil
 }
 
 func (f *fake) Jobs(context.Context) ([]Job, error) {

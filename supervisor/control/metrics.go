@@ -56,6 +56,10 @@ func families() []family {
 			func(e UnitListEntry) (string, bool) { return seconds(e.CPUUsageNsec), e.ActiveState == "active" }},
 		{"nsinit_unit_tasks", "", "gauge", "Tasks in the unit's cgroup.",
 			func(e UnitListEntry) (string, bool) { return number(e.Tasks) }},
+		{"nsinit_unit_network_receive_bytes", "bytes", "counter", "Bytes that the unit's own links have received.",
+			func(e UnitListEntry) (string, bool) { return number(e.NetworkReceiveBytes) }},
+		{"nsinit_unit_network_transmit_bytes", "bytes", "counter", "Bytes that the unit's own links have sent.",
+			func(e UnitListEntry) (string, bool) { return number(e.NetworkTransmitBytes) }},
 		{"nsinit_unit_state_change_timestamp_seconds", "seconds", "gauge", "When the unit's state last changed.",
 			func(e UnitListEntry) (string, bool) {
 				return seconds(uint64(e.StateSinceUsec) * 1000), e.StateSinceUsec > 0

@@ -201,7 +201,7 @@ func TestSchemasMatchTypes(t *testing.T) {
 	for _, v := range []any{UnitStatus{}, LogStatus{}, LeftOver{}, Deadline{}, Exit{}, Failure{}, Notice{}, Namespace{}, Listening{}, Network{}, Process{},
 		ManagerStatus{}, UnitListEntry{}, UnitFileEntry{}, ActRequest{}, Progress{}, KillRequest{}, UnitsRequest{}, EnableRequest{},
 		Change{}, ReloadResult{}, UnitText{}, FileText{}, Plan{}, PlanStep{}, Dependency{}, LogRecord{}, Event{}, ExecRequest{}, ExecExit{},
-		Job{}, Startup{}, StartupUnit{}, Shutdown{}, MachineRequest{}, MachineReply{}, Version{}, EnableReply{}, Empty{}, Error{}} {
+		Job{}, NetworkStatus{}, BridgeStatus{}, PoolStatus{}, NetworkUnit{}, NetworkLink{}, Refusal{}, ForeignLink{}, Startup{}, StartupUnit{}, Shutdown{}, MachineRequest{}, MachineReply{}, Version{}, EnableReply{}, Empty{}, Error{}} {
 		typ := reflect.TypeOf(v)
 		s, ok := d.Components.Schemas[typ.Name()]
 		if !ok {

@@ -29,6 +29,7 @@ func routes() []route {
 		{"GET /v1/units", (*Server).getUnits},
 		{"GET /v1/jobs", (*Server).getJobs},
 		{"GET /v1/startup", (*Server).getStartup},
+		{"GET /v1/network", (*Server).getNetwork},
 		{"GET /v1/unit-files", (*Server).getUnitFiles},
 		{"GET /v1/units/{unit}", (*Server).getUnit},
 		{"GET /v1/units/{unit}/files", (*Server).getFiles},

@@ -65,6 +65,9 @@ type UnitListEntry struct {
 	CPUUsageNsec   uint64 `json:"cpu_usage_nsec,omitempty"`
 	// Network is the NETWORK column: "host", "private", an address, "host tcp/22".
 	Network string `json:"network,omitempty"`
+	// The counters of all links of the unit, seen from it.
+	NetworkReceiveBytes  uint64 `json:"network_receive_bytes,omitempty"`
+	NetworkTransmitBytes uint64 `json:"network_transmit_bytes,omitempty"`
 	// Note replaces the description where something is wrong
 	// ("/etc/nsinit/units/redis.toml:7:1 unknown key").
 	Note string `json:"note,omitempty"`

@@ -187,16 +187,6 @@ type Listening struct {
 	Note string `json:"note,omitempty"`
 }
 
-// Network is how the unit is connected.
-type Network struct {
-	Mode    string   `json:"mode"`
-	Address string   `json:"address,omitempty"`
-	Link    string   `json:"link,omitempty"`
-	Publish []string `json:"publish,omitempty"`
-	RxBytes uint64   `json:"rx_bytes,omitempty"`
-	TxBytes uint64   `json:"tx_bytes,omitempty"`
-}
-
 // Process is one process of a unit, with pids as the manager sees them.
 type Process struct {
 	PID       int `json:"pid"`
