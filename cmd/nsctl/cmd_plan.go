@@ -94,6 +94,9 @@ func (a *app) planHere(name string, dirs []string) (control.Plan, error) {
 	}
 	p := control.Plan{Unit: u.Name, Path: u.Path, DropIns: len(u.DropIns), Profile: u.Isolation.Profile,
 		Host: fmt.Sprintf("Linux %d.%d: no manager was asked", host.Kernel[0], host.Kernel[1]), Relaxed: u.Relaxations}
+	for _, line := range compile.NetworkLines(u) {
+		p.Steps = append(p.Steps, control.PlanStep{By: "manager", Call: "network", Args: line})
+	}
 	for _, l := range program.Lines() {
 		p.Steps = append(p.Steps, control.PlanStep(l))
 	}

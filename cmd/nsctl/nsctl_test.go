@@ -51,6 +51,8 @@ func (m *manager) Jobs(context.Context) ([]control.Job, error) {
 	return []control.Job{{Unit: "web", Type: "start", Running: true, Text: "exec_start"}}, nil
 }
 
+func (m *manager) Network(context.Context) (control.NetworkStatus, error) { return testNetwork(), nil }
+
 func (m *manager) Startup(context.Context) (control.Startup, error) {
 	return testStartup(), nil
 }

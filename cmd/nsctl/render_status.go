@@ -233,9 +233,19 @@ func (s statusText) network(n *control.Network) {
 			text += " on " + n.Link
 		}
 	}
-	parts := nonEmpty(text, strings.Join(n.Publish, ", "))
+	for _, l := range n.Links {
+		for i, a := range l.Addresses {
+			if a != n.Address && i < 4 {
+				text += ", " + a
+			}
+		}
+	}
+	parts := nonEmpty(text, publishText(n.Publish))
 	if n.RxBytes+n.TxBytes > 0 {
 		parts = append(parts, fmt.Sprintf("in %s out %s", size(n.RxBytes), size(n.TxBytes)))
+	}
+	for _, r := range n.Refused {
+		parts = append(parts, fmt.Sprintf("refused %d from %s", r.Count, r.From))
 	}
 	s.line("Network", strings.Join(parts, " · "))
 }

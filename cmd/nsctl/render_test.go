@@ -54,7 +54,7 @@ func nginx() control.UnitStatus {
 		Tasks: 3, TasksLimit: 4915, MemoryCurrent: 6710886, MemoryMax: 256 << 20, MemoryPeak: 9542041, CPUUsageNsec: 412e6,
 		Namespaces:      []control.Namespace{{Type: "mount", Private: true}, {Type: "pid", Private: true}, {Type: "net", Private: true}, {Type: "user"}},
 		CapabilityCount: 11, NoNewPrivileges: true, Relaxations: []string{"network veth", "2 directories writable"},
-		Network:      &control.Network{Mode: "veth", Address: "10.80.0.2/24", Link: "nsbr0", Publish: []string{"80,443 -> host 80,443"}, RxBytes: 1258291, TxBytes: 48 << 20},
+		Network:      &control.Network{Mode: "veth", Address: "10.80.0.2/24", Link: "nsbr0", Publish: []string{"80:80/tcp", "443:443/tcp"}, RxBytes: 1258291, TxBytes: 48 << 20},
 		Listening:    []control.Listening{{Protocol: "tcp", Address: "0.0.0.0:80"}, {Protocol: "tcp", Address: "0.0.0.0:443"}, {Protocol: "tcp", Address: "127.0.0.1:81", Note: "inside only: loopback"}},
 		ControlGroup: "nsinit/nginx/4/main",
 		Processes: []control.Process{

@@ -44,7 +44,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 	}
 	add("see", statusCmd(a), listUnitsCmd(a), listUnitFilesCmd(a), isActiveCmd(a), isFailedCmd(a), isEnabledCmd(a),
-		showCmd(a), dependenciesCmd(a), listJobsCmd(a), analyzeCmd(a), logsCmd(a), eventsCmd(a))
+		showCmd(a), dependenciesCmd(a), listJobsCmd(a), networkCmd(a), analyzeCmd(a), logsCmd(a), eventsCmd(a))
 	add("do", actionCmds(a)...)
 	add("do", killCmd(a), resetFailedCmd(a), execCmd(a))
 	add("machine", machineCmds(a)...)

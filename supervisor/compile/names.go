@@ -110,3 +110,30 @@ func (c *compiler) nameFiles() (rules []isolate.PathRule) {
 func (c *compiler) named(p string) bool {
 	return slices.ContainsFunc(c.facts.Names, func(n NameFile) bool { return n.Target == p })
 }
+
+// NetworkLines says what the manager makes of u's network, one link a line, for a
+// plan that no manager is asked for.
+func NetworkLines(u *unit.Unit) (lines []string) {
+	for i, l := range u.Network.AllLinks() {
+		words := []string{l.Name, l.Mode}
+		switch l.Mode {
+		case unit.NetworkVeth:
+			words = append(words, "on bridge", l.Bridge)
+		case unit.NetworkVlan:
+			words = append(words, fmt.Sprint(l.VlanId), "of", l.Parent)
+		default:
+			words = append(words, "of", l.Parent)
+		}
+		line := strings.Join(words, " ")
+		for _, a := range l.Address {
+			line += ", " + a.String()
+		}
+		for _, p := range u.Network.Publish {
+			if i == 0 {
+				line += ", publish " + p.String()
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -74,6 +74,14 @@ func TestBindNames(t *testing.T) {
 	}
 }
 
+func TestNetworkLines(t *testing.T) {
+	u := loadText(t, minimal+"[network]\nmode = 'veth'\npublish = ['80:80', '53:53/udp']\n[network.link.wan]\nmode = 'vlan'\nparent = 'eth9'\nvlan_id = 7\naddress = '192.0.2.7/24'\n")
+	want := []string{"eth0 veth on bridge default, auto, publish 80:80/tcp, publish 53:53/udp", "wan vlan 7 of eth9, 192.0.2.7/24"}
+	if diff := cmp.Diff(want, NetworkLines(u)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestNamesAreBound: read-only, and nothing else is put in their place.
 func TestNamesAreBound(t *testing.T) {
 	u := loadText(t, minimal+"[network]\nmode = 'veth'\n")
