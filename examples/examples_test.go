@@ -9,7 +9,7 @@ import (
 )
 
 func TestEveryExampleLoads(t *testing.T) {
-	for _, dir := range []string{".", "daemons", "forking"} {
+	for _, dir := range []string{".", "daemons", "forking", "network"} {
 		set := unit.LoadSet([]string{dir}, unit.Options{Lax: true})
 		for name, list := range set.Problems() {
 			t.Errorf("%s: %v", name, list)
