@@ -114,9 +114,15 @@ func (m *Manager) startedWith() {
 
 // goOn does what the manager that died may not have come to.
 func (m *Manager) goOn() {
-	if err := m.netns.Prune(m.usesNetwork); err != nil {
+	used := func(name string) bool { return m.usesNetwork(name) || m.links.has(name) }
+	if err := m.links.net.Prune(used); err != nil {
 		m.problem(err)
 	}
+	m.releaseGone()
+	if err := m.links.adopt(m.attachedAs); err != nil {
+		m.problem(err)
+	}
+	m.followNames()
 	for _, s := range m.services {
 		for _, g := range s.leftovers {
 			m.disinherit(g.inherited)
@@ -127,6 +133,14 @@ func (m *Manager) goOn() {
 			m.readRecord(g)
 		}
 	}
+}
+
+// attachedAs is the definition that a unit's links were made for.
+func (m *Manager) attachedAs(name string) *unit.Unit {
+	if s := m.services[name]; s != nil && s.gen != nil {
+		return s.gen.def
+	}
+	return m.defs[name]
 }
 
 // instantiate loads the instances of templates that somebody had asked for by
@@ -208,8 +222,8 @@ func (m *Manager) adoptGeneration(f launch.Found) *generation {
 	}
 	if err := g.waitWritten(); err != nil {
 		missing(err)
-	} else if g.def.Network.Mode == unit.NetworkPrivate { // it is in its namespaces
-		if err := m.netns.Repin(g.unit, g.reaper.PID); err != nil {
+	} else if g.def.Network.Mode == unit.NetworkPrivate && !g.def.Network.Attached() { // it is in its namespaces
+		if err := m.links.net.Repin(g.unit, g.reaper.PID); err != nil {
 			missing(err)
 		}
 	}

@@ -139,6 +139,7 @@ func (b backend) List(ctx context.Context, q control.ListQuery) ([]control.UnitL
 			out = append(out, e)
 		}
 	}
+	m.listNetworks(out)
 	return out, nil
 }
 

@@ -63,6 +63,9 @@ func (o outcome) setupHint() string {
 		return "Users and groups are those of /etc/passwd and /etc/group in the service's root: add it there (useradd --system NAME), or write a number."
 	}
 	setup := readSetup(o.snap.Setup)
+	if isolate.Class(o.snap.Setup.Class) == isolate.ClassNetwork && setup.hint == "" {
+		return "nsctl network shows bridges, addresses, ports and whose they are; nsctl plan " + o.snap.Unit + " what this unit asks for."
+	}
 	if o.unit != nil && strings.Contains(setup.text, "execve ") {
 		return orElse(unseenHint(o.unit, setup.text), setup.hint)
 	}
@@ -299,7 +302,7 @@ func networkHint(u *unit.Unit, _ string) string {
 	if u.Network.Mode != unit.NetworkPrivate {
 		return ""
 	}
-	return "The network of this service is private: it has loopback only. To give it the host's write in [network]:\n  mode = \"host\""
+	return "The network of this service is private: it has loopback only. To give it a link of its own write in [network]:\n  mode = \"veth\"\nand to give it the host's network:\n  mode = \"host\""
 }
 
 func capabilityHint(u *unit.Unit, _ string) string {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ func (m *Manager) reload() []string {
 	problems, effects := m.load(m.cfg.readUnits())
 	m.carryOut(effects)
 	m.handle(machine.Tick{})
+	m.releaseGone()
 	var out []string
 	for name, list := range m.set.Problems() {
 		out = append(out, fmt.Sprintf("%s: %v", name, list))
@@ -38,6 +40,9 @@ func (m *Manager) reload() []string {
 	}
 	return out
 }
+
+// configFile is the instance's own configuration.
+func (cfg Config) configFile() string { return filepath.Join(cfg.ConfigDir, "nsinit.toml") }
 
 // reading is what the files of an instance say.
 type reading struct {
@@ -51,7 +56,7 @@ type reading struct {
 // readUnits reads nsinit.toml and the unit files.
 func (cfg Config) readUnits() reading {
 	r := reading{at: time.Now()}
-	r.config, r.err = unit.LoadConfig(filepath.Join(cfg.ConfigDir, "nsinit.toml"))
+	r.config, r.err = unit.LoadConfig(cfg.configFile())
 	r.set = unit.LoadSet(cfg.UnitPath, unit.Options{Config: r.config, Presets: unit.PresetPath(cfg.Instance),
 		Vendor: unit.VendorPath(cfg.Instance), Lax: cfg.Lax})
 	return r
@@ -74,6 +79,8 @@ func (cfg Config) prepare() (r reading) {
 func (m *Manager) load(r reading) ([]machine.Problem, []machine.Effect) {
 	if r.err != nil {
 		m.problem(r.err)
+	} else if !reflect.DeepEqual(r.config.Bridges, m.links.bridges) {
+		m.problem(fmt.Errorf("the bridges of %s have changed; they are in force once the manager is started again", m.cfg.configFile()))
 	}
 	m.pump.ForwardTo(r.config.SyslogSocket, r.config.JournalSocket)
 	m.loadedAt, m.instance, m.set = r.at, r.config, r.set

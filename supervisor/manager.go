@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate/launch"
-	"github.com/nsinit/nsinit/network"
 	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/condition"
 	"github.com/nsinit/nsinit/supervisor/control"
@@ -47,7 +46,7 @@ type Manager struct {
 
 	launcher      *launch.Launcher
 	cgroups       *launch.Cgroups
-	netns         *network.Namespaces
+	links         *connections
 	pump          *logs.Pump
 	poller        *poll.Poller
 	work          slots          // launches and their like
@@ -129,7 +128,7 @@ func New(cfg Config) (_ *Manager, err error) {
 	if m.tree, err = lockCgroups(m.cgroups, cfg.Instance); err != nil {
 		return nil, err
 	}
-	if m.netns, err = network.OpenNamespaces(cfg.RuntimeDir); err != nil {
+	if m.links, err = m.openConnections(); err != nil {
 		return nil, err
 	}
 	if m.unwatchMounts, err = m.launcher.WatchMounts(cfg.RuntimeDir); err != nil {
@@ -165,8 +164,8 @@ func (m *Manager) abandon() {
 	if m.tree != nil {
 		found, err := m.cgroups.Find()
 		empty := err == nil && len(found) == 0
-		if m.netns != nil {
-			m.netns.Close(empty)
+		if m.links != nil {
+			m.links.close(empty)
 		}
 		if empty {
 			m.cgroups.RemoveRoot()
@@ -183,6 +182,8 @@ func (m *Manager) abandon() {
 	// socket's place is not ours: only what is empty goes.
 	os.Remove(filepath.Join(m.cfg.RuntimeDir, "units"))
 	os.Remove(filepath.Join(m.cfg.RuntimeDir, "netns"))
+	os.Remove(filepath.Join(m.cfg.RuntimeDir, "networks"))
+	os.Remove(filepath.Join(m.cfg.RuntimeDir, "names"))
 	if _, err := os.Stat(filepath.Join(m.cfg.RuntimeDir, "manager.json")); err != nil {
 		os.Remove(filepath.Join(m.cfg.RuntimeDir, "lock"))
 		os.Remove(m.cfg.Socket() + ".lock")
@@ -195,7 +196,7 @@ func (m *Manager) abandon() {
 // somebody else keeps something there.
 func (m *Manager) removeRuntime() error {
 	var err error
-	for _, name := range []string{"units", "netns", "manager.json", "manager.json.bad", "control.sock", "control.sock.lock", "lock"} {
+	for _, name := range []string{"units", "netns", "networks", "names", "manager.json", "manager.json.bad", "control.sock", "control.sock.lock", "lock"} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(m.cfg.RuntimeDir, name)))
 	}
 	os.Remove(m.cfg.RuntimeDir)
@@ -379,8 +380,7 @@ func (m *Manager) close(server *control.Server) error {
 	m.watchdog.close()
 	m.unwatchMounts()
 	m.launcher.Close()
-	m.netns.Close(true)
-	err = errors.Join(err, m.closeKeeper(), m.cgroups.RemoveRoot())
+	err = errors.Join(err, m.links.close(true), m.closeKeeper(), m.cgroups.RemoveRoot())
 	unix.Close(m.timer)
 	err = errors.Join(err, m.removeRuntime())
 	m.tree.Close()

@@ -91,6 +91,11 @@ func (m *Manager) planLines(u *unit.Unit, svc *compile.Service, p *isolate.Progr
 	for _, d := range svc.Spec.Directory {
 		add("mkdir", fmt.Sprintf("%s mode %04o owner %d:%d (if it is not there)", d.Path, d.Mode, d.UID, d.GID))
 	}
+	if u.Network.Attached() {
+		for _, line := range m.links.plan(u) {
+			add("network", line)
+		}
+	}
 	if u.Network.Mode != unit.NetworkHost {
 		add("network", networkText(u)+" -> fd netns")
 	}

@@ -104,14 +104,14 @@ func (m *Manager) atRest(s *service) {
 	gone := m.removing(passing)
 	networks := m.networksToDrop(s)
 	for _, name := range networks {
-		m.service(name).dropped = dropped
+		m.service(name).dropped = dropped // the next start waits for that
 	}
 	m.onWorker(m.tidying, func() {
 		defer close(dropped)
 		defer close(gone)
 		err := removeDirectories(passing)
 		for _, name := range networks {
-			err = errors.Join(err, m.netns.Drop(name))
+			err = errors.Join(err, m.links.release(name))
 		}
 		if err != nil {
 			m.log.Warn().Str("unit", s.name).Err(err).Msg("cannot remove what a unit at rest needs no more")
@@ -135,6 +135,45 @@ func (m *Manager) usesNetwork(name string) bool {
 	return false
 }
 
+// keepsNetwork reports whether the unit's links are kept while it does not run:
+// as long as it has a file that asks for them, be that a bad one by now.
+func (m *Manager) keepsNetwork(name string) bool {
+	if !m.links.has(name) {
+		return false
+	}
+	u := m.defs[name]
+	return u != nil && u.Network.Attached() || u == nil && len(m.set.Problems()[name]) > 0
+}
+
+// releaseGone gives up the links of units that have no file any more, or whose
+// file does not ask for them. A unit in use has them until it is at rest.
+func (m *Manager) releaseGone() {
+	var gone []string
+	for _, name := range m.links.all() {
+		if !m.usesNetwork(name) && !m.keepsNetwork(name) {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	dropped := make(chan struct{})
+	var before []<-chan struct{}
+	for _, name := range gone {
+		s := m.service(name)
+		if s.dropped != nil {
+			before = append(before, s.dropped)
+		}
+		s.dropped = dropped
+	}
+	m.onWorker(m.tidying, func() {
+		defer close(dropped)
+		if err := m.links.release(gone...); err != nil {
+			m.log.Warn().Strs("units", gone).Err(err).Msg("cannot give up the networks of units that are gone")
+		}
+	}, before...)
+}
+
 // joins is the unit whose network namespace this one is in, if it is another's.
 func (s *service) joins() string {
 	if s.def == nil || s.def.Network.Mode != unit.NetworkUnit {
@@ -147,7 +186,7 @@ func (s *service) joins() string {
 // now that s is at rest: its own, and that which it had joined.
 func (m *Manager) networksToDrop(s *service) (names []string) {
 	for _, name := range []string{s.name, s.joins()} {
-		if name != "" && !m.usesNetwork(name) {
+		if name != "" && !m.usesNetwork(name) && !m.keepsNetwork(name) {
 			names = append(names, name)
 		}
 	}

@@ -73,7 +73,8 @@ type birth struct {
 
 	log *logs.Log
 
-	unpinned bool // its network namespace is a new one
+	unpinned bool   // its network namespace is a new one
+	notice   string // what is odd about its network
 
 	placed  bool // its directories are there, and its own
 	refused bool // they are somebody else's
@@ -115,7 +116,7 @@ func (b *birth) launch() (err error) {
 	}
 	g.child = true
 	if b.unpinned {
-		err = b.m.netns.Pin(g.unit, b.files.NetNS)
+		err = b.m.links.net.Pin(g.unit, b.files.NetNS)
 	}
 	if err != nil {
 		return errors.Join(err, b.m.endGeneration(g.cgroup, g.handOver()))
@@ -183,6 +184,10 @@ func (m *Manager) factsOf(u *unit.Unit, dir, invocation string) (compile.Facts, 
 		f.Passed = append(f.Passed, file.Name) // at a start, those that could be opened
 	}
 	f.InvocationID, f.NetNS = invocation, u.Network.Mode != unit.NetworkHost
+	hosts, resolv := m.links.nameFiles(u)
+	if err := f.BindNames(u, hosts, resolv); err != nil {
+		return compile.Facts{}, err
+	}
 	if u.Service.NotifyAccess != "none" || u.Service.Notifies() {
 		f.NotifySocket = filepath.Join(dir, "notify")
 	}
@@ -273,24 +278,28 @@ func (b *birth) sockets() (err error) {
 	return nil
 }
 
-// network has the namespace that the unit's mode names ready.
+// network has the namespace that the unit's mode names ready, with its links. What
+// an earlier definition had asked for and this one does not is given up first.
 func (b *birth) network() (err error) {
-	n := b.g.def.Network
+	u, links := b.g.def, b.m.links
+	if !u.Network.Attached() && links.has(u.Name) {
+		if err := links.release(u.Name); err != nil {
+			return err
+		}
+	}
 	var fd int
-	switch n.Mode {
-	case unit.NetworkHost:
+	switch n := u.Network; {
+	case n.Attached():
+		fd, b.notice, err = links.attach(u)
+	case n.Mode == unit.NetworkHost:
 		return nil
-	case unit.NetworkPrivate:
-		fd, b.unpinned, err = b.m.netns.Private(b.g.unit)
-	case unit.NetworkUnit:
-		fd, err = b.m.netns.Of(n.Unit)
-	case unit.NetworkPath:
-		fd, err = b.m.netns.Path(n.Path)
+	case n.Mode == unit.NetworkPrivate:
+		fd, b.unpinned, err = links.net.Private(u.Name)
 	default:
-		err = fmt.Errorf("network mode %q is not supported yet", n.Mode)
+		fd, err = links.join(u)
 	}
 	if err != nil {
-		return err
+		return &compile.Error{Unit: u.Name, Key: "network.mode", Class: isolate.ClassNetwork, Err: err}
 	}
 	b.files.NetNS = fd
 	return nil
@@ -362,6 +371,7 @@ func (m *Manager) launched(s *service, b *birth, took time.Duration, err error) 
 		s.gen = g
 		s.start.LaunchNsec = int64(took)
 		m.attachLog(s, b)
+		m.followNames()
 		if err := m.watch(g); err != nil {
 			m.unwatched(s, g, err)
 			return
@@ -420,7 +430,11 @@ func (m *Manager) attachLog(s *service, b *birth) {
 			m.problem(fmt.Errorf("%s: %w", s.name, err))
 		}
 	}
-	for _, w := range b.g.cgroup.Warnings {
+	warnings := b.g.cgroup.Warnings
+	if b.notice != "" {
+		warnings = append(warnings, b.notice)
+	}
+	for _, w := range warnings {
 		s.notices = append(s.notices, notice{time.Now().UnixMicro(), w})
 		s.notice(logs.Warning, "%s", w)
 	}

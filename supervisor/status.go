@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/isolate/launch"
-	"github.com/nsinit/nsinit/network"
 	"github.com/nsinit/nsinit/reaper"
 	"github.com/nsinit/nsinit/supervisor/compile"
 	"github.com/nsinit/nsinit/supervisor/control"
@@ -43,6 +42,7 @@ func (m *Manager) describe(ctx context.Context, s *sight) control.UnitStatus {
 	s.ends(&st)
 	s.commandsNow(&st)
 	m.kernelSide(s, &st)
+	m.networkSide(s, &st)
 	if failing(s.snap.Result) {
 		st.Failure = s.outcome(m.failureLines(ctx, s)).failure()
 	}
@@ -96,7 +96,7 @@ func (s *sight) definition(st *control.UnitStatus, m *Manager) {
 	kept := u.Security.CapabilityBoundingSet & (1<<(m.launcher.Host().LastCap+1) - 1)
 	st.CapabilityCount, st.NoNewPrivileges = bits.OnesCount64(kept), u.Security.NoNewPrivileges
 	st.Hostname = u.Isolation.Hostname
-	st.Network = &control.Network{Mode: networkText(u)}
+	st.Network = networkOf(u)
 }
 
 // kindOf is what nsctl calls the unit.
@@ -108,17 +108,6 @@ func kindOf(u *unit.Unit) string {
 		return "target"
 	}
 	return "service"
-}
-
-// networkText is the mode as unit files write it.
-func networkText(u *unit.Unit) string {
-	switch u.Network.Mode {
-	case unit.NetworkUnit:
-		return "unit:" + u.Network.Unit
-	case unit.NetworkPath:
-		return "path:" + u.Network.Path
-	}
-	return u.Network.Mode
 }
 
 // state is what the state machine says.
@@ -300,10 +289,7 @@ func (s *sight) insides(c *launch.Generation, st *control.UnitStatus) {
 		return
 	}
 	namespaces := namespacesOf(pid)
-	var sockets []network.Socket
-	if u := s.def(); u != nil && u.Network.Mode == unit.NetworkPrivate {
-		sockets, _ = network.Listening(pid) // it may have ended
-	}
+	sockets := s.listening(pid)
 	if pid == s.reaperPID {
 		if list, err := c.InitProcs(); err != nil || !slices.Contains(list, pid) {
 			return // the number may be another's by now
@@ -311,10 +297,7 @@ func (s *sight) insides(c *launch.Generation, st *control.UnitStatus) {
 	} else if list, err := c.Procs(); err != nil || !slices.Contains(list, pid) {
 		return
 	}
-	st.Namespaces = namespaces
-	for _, l := range sockets {
-		st.Listening = append(st.Listening, control.Listening{Protocol: l.Protocol, Address: l.Address.String(), Note: "inside only: network is private"})
-	}
+	st.Namespaces, st.Listening = namespaces, sockets
 }
 
 // pidsOf lists the processes of an older generation.

@@ -37,7 +37,7 @@ func loaded(t *testing.T, files map[string]string) *Manager {
 			t.Fatal(err)
 		}
 	}
-	m := &Manager{cfg: cfg, launcher: &launch.Launcher{}, engine: machine.New(), services: map[string]*service{}, events: newBroadcaster()}
+	m := &Manager{cfg: cfg, launcher: &launch.Launcher{}, links: &connections{}, engine: machine.New(), services: map[string]*service{}, events: newBroadcaster()}
 	var err error
 	if m.poller, err = poll.New(); err != nil {
 		t.Fatal(err)

@@ -311,7 +311,7 @@ type Event struct {
 	Seq      uint64 `json:"seq"`
 	TimeUsec int64  `json:"time_usec"`
 	Unit     string `json:"unit,omitempty"`
-	// Type is "state", "exit", "restart", "oom", "watchdog", "reload", "manager" ...
+	// Type is "state", or "network" where links and addresses were made or given up.
 	Type        string `json:"type"`
 	ActiveState string `json:"active_state,omitempty"`
 	SubState    string `json:"sub_state,omitempty"`
