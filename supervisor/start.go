@@ -446,7 +446,7 @@ func launchFailure(err error, name string) machine.Setup {
 	if errors.As(err, &step) {
 		return setupOf(step)
 	}
-	text := trimUnit(err.Error(), name)
+	text := trimUnit(trimUnit(err.Error(), name), name) // what it wraps may name the unit again
 	var ce *compile.Error
 	if errors.As(err, &ce) {
 		return machine.Setup{Class: int(ce.Class), Text: text}

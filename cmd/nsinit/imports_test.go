@@ -94,6 +94,8 @@ func TestLibraries(t *testing.T) {
 		"github.com/coreos/go-systemd":    {"unit/systemd", "supervisor", "cmd", "examples"},
 		"github.com/spf13/cobra":          {"cmd/nsctl"},
 		"golang.org/x/term":               {"cmd/nsctl"},
+		"github.com/google/nftables":      {"network/filter"},
+		"github.com/mdlayher/netlink":     {"network"},
 		"pgregory.net/rapid":              {},
 		"github.com/google/go-cmp":        {},
 		"github.com/rogpeppe/go-internal": {},
@@ -140,6 +142,7 @@ func TestModules(t *testing.T) {
 	for command, modules := range map[string][]string{
 		"./cmd/nsinit": {
 			"github.com/coreos/go-systemd/v22", "github.com/rs/zerolog", "github.com/mattn/go-colorable", "github.com/mattn/go-isatty",
+			"github.com/google/nftables", "github.com/mdlayher/netlink", "github.com/mdlayher/socket", "golang.org/x/net", "golang.org/x/sync",
 		},
 		"./cmd/nsctl": {"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	} {

@@ -36,6 +36,7 @@ type instance struct {
 	ended   chan struct{} // closed when it has been waited for
 	began   time.Time
 	starts  int
+	net     *netHost // whose network managers run in; nil: this machine's
 }
 
 // newInstance makes the directories; nothing runs yet. destroy must follow.
@@ -54,6 +55,16 @@ func newInstance(bin, dir string) (*instance, error) {
 // testInstance is an instance for a test in Go, with unit files by name. What
 // it leaves behind fails the test.
 func testInstance(t *testing.T, units map[string]string) *instance {
+	t.Helper()
+	in := idleInstance(t, units)
+	if err := in.start(); err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// idleInstance is testInstance before its manager runs.
+func idleInstance(t *testing.T, units map[string]string) *instance {
 	t.Helper()
 	bin := needBinaries(t)
 	dir, err := os.MkdirTemp(filepath.Dir(bin), "go-")
@@ -81,9 +92,6 @@ func testInstance(t *testing.T, units map[string]string) *instance {
 			t.Fatal(err)
 		}
 	}
-	if err := in.start(); err != nil {
-		t.Fatal(err)
-	}
 	return in
 }
 
@@ -106,6 +114,10 @@ func (in *instance) start(args ...string) error {
 	}
 	in.starts++
 	socket := fmt.Sprintf("@%s-ready-%d", in.name, in.starts)
+	if in.net != nil { // another network has other abstract sockets
+		socket = filepath.Join(in.dir, "ready")
+		os.Remove(socket)
+	}
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return err
@@ -120,6 +132,9 @@ func (in *instance) start(args ...string) error {
 	defer out.Close()
 	cmd := exec.Command(filepath.Join(in.bin, "nsinit"), append([]string{"--instance", in.name, "--unit-path", in.units(),
 		"--runtime-dir", in.runDir, "--log-dir", in.logs()}, args...)...)
+	if in.net != nil {
+		cmd = in.net.command(cmd.Path, cmd.Args[1:]...)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	if err := cmd.Start(); err != nil {

@@ -59,6 +59,9 @@ func (in *instance) left() (list []string) {
 			list = append(list, "file "+f)
 		}
 	}
+	if in.net != nil {
+		list = append(list, in.net.left()...)
+	}
 	return list
 }
 
@@ -115,6 +118,9 @@ func (in *instance) destroy() (problems []string) {
 	problems = append(problems, in.left()...)
 	if len(problems) > 0 {
 		problems = append(problems, in.force()...)
+	}
+	if in.net != nil {
+		in.net.destroy()
 	}
 	for _, dir := range []string{"/var/lib", "/var/log", "/var/cache", "/etc"} {
 		files, _ := filepath.Glob(filepath.Join(dir, in.name+"*"))

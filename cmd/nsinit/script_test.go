@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"wait-status": cmdWaitStatus, "status": cmdStatus, "save": cmdSave, "signal": cmdSignal,
 			"wait-log": cmdWaitLog, "wait-grep": cmdWaitGrep, "wait-gone": cmdWaitGone, "alive": cmdAlive,
 			"namespaces-differ": cmdNamespacesDiffer, "exits": cmdExits, "json": cmdJSON, "same": cmdSame, "consecutive": cmdConsecutive,
+			"network-host": cmdNetworkHost, "wait-exec": cmdWaitExec,
 		},
 	})
 }
@@ -124,6 +125,11 @@ func atLeast(major, minor int) bool {
 	var have [2]int
 	fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &have[0], &have[1])
 	return have[0] > major || have[0] == major && have[1] >= minor
+}
+
+func matches(pattern, text string) bool {
+	re, err := regexp.Compile("(?ms)" + pattern)
+	return err == nil && re.MatchString(text)
 }
 
 func its(ts *testscript.TestScript) *instance { return ts.Value(instanceKey{}).(*instance) }

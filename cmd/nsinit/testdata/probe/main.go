@@ -18,7 +18,7 @@
 //	probe lines N [DELAY]        print the numbers 1 to N, DELAY apart, then as run
 //	probe seq                    print a number every millisecond
 //	probe seqfile FILE           do that into a file of its own, opened anew at SIGUSR1
-//	probe http ADDRESS           serve "hello" there, and say so to the notify socket
+//	probe http ADDRESS           serve "hello" there, and say so to the notify socket if there is one
 //	probe get URL                print what URL answers
 //	probe listen PATH            say "hello" to who connects to that Unix socket
 //	probe dial PATH              print what it says
@@ -205,8 +205,10 @@ func serve(args []string) error {
 		return err
 	}
 	fmt.Println("listening on", args[0])
-	if err := tell("READY=1"); err != nil {
-		return err
+	if os.Getenv("NOTIFY_SOCKET") != "" { // else it is no service
+		if err := tell("READY=1"); err != nil {
+			return err
+		}
 	}
 	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))
 }
