@@ -92,7 +92,7 @@ func (b backend) Network(ctx context.Context) (st control.NetworkStatus, err err
 	}
 	overview, err := m.links.net.Overview()
 	if err != nil {
-		return st, err
+		return st, &control.Error{Code: control.CodeFailed, Message: "cannot read the networks: " + err.Error()}
 	}
 	for _, br := range overview.Bridges {
 		st.Bridges = append(st.Bridges, bridgeStatus(br))
