@@ -2,6 +2,7 @@ package unit
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,6 +127,11 @@ func TestNetworkResolved(t *testing.T) {
 	}
 	if got := warningsOf(resolve(t, s, "shut"), root); got != `etc/shut.toml:5:11: allow_from names nobody outside, so nobody there reaches what publish opens; add "outside" or an address to allow_from` {
 		t.Errorf("warnings: %s", got)
+	}
+	values, err := u.Values()
+	must(t, err)
+	if !slices.ContainsFunc(values, func(v KeyValue) bool { return v.Key.ID() == "network.link.wan.mtu" && v.Value[0] == "9000" }) || len(u.Network.Links) != 2 {
+		t.Errorf("values: %v, links %v", values, u.Network.Links)
 	}
 	if at := u.Origins("network.link.wan.mtu"); len(at) != 2 {
 		t.Errorf("mtu was written at %v", at)

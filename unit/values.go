@@ -20,7 +20,7 @@ type KeyValue struct {
 func (u *Unit) Values() ([]KeyValue, error) {
 	var out []KeyValue
 	b := &builder{unit: u}
-	for _, k := range keyTable().all {
+	for _, k := range keyTable().with(u.Network.Links) {
 		if !k.Supported || k.fieldName() == "-" || k.index == nil || u.target && k.Table != "unit" && k.Table != "install" {
 			continue
 		}
