@@ -18,8 +18,8 @@ type Bridge struct {
 }
 
 // bridgeKeys are those of [bridge.NAME], in the order of the manual.
-func bridgeKeys() []Key {
-	return []Key{
+func bridgeKeys() []*Key {
+	return []*Key{
 		key("link", interfaceName, "", `"tena0"`, "Name of the link on the machine."),
 		key("pool", pools, "", `["10.90.0.0/24", "fd90::/64"]`, "Networks that the addresses of services are of; the first address is the gateway's."),
 		key("nat", boolean, "", "false", "Whether what goes outside has the machine's address."),
@@ -61,7 +61,7 @@ func (c *InstanceConfig) readBridge(doc *document, t *node, values map[string]an
 	natAt, poolAt := (*node)(nil), t
 	for _, f := range t.fields {
 		keys := bridgeKeys()
-		i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == f.key })
+		i := slices.IndexFunc(keys, func(k *Key) bool { return k.Name == f.key })
 		if i < 0 {
 			errs = append(errs, doc.unknownBridgeKey(t, f))
 			continue
@@ -72,7 +72,7 @@ func (c *InstanceConfig) readBridge(doc *document, t *node, values map[string]an
 		case "pool":
 			poolAt = f
 		}
-		errs = append(errs, br.set(doc, &keys[i], f, values[f.key])...)
+		errs = append(errs, br.set(doc, keys[i], f, values[f.key])...)
 	}
 	switch {
 	case br.Internal && br.Nat && natAt != nil:

@@ -21,7 +21,7 @@ type Key struct {
 	Repeatable bool   // may be an array
 	Supported  bool   // in force; others are refused with "not supported yet"
 
-	kind    kind
+	kind    *kind
 	preset  string // Default is TOML that the loader applies
 	field   string // of the table's struct; the CamelCase of Name unless it is another
 	index   []int  // of the field in Unit (reflect.Value.FieldByIndex); nil: it has none of its own
@@ -103,7 +103,7 @@ var keyTable = sync.OnceValue(func() *table {
 	t := &table{byID: map[string]*Key{}, byName: map[string][]*Key{}}
 	for _, group := range []struct {
 		name string
-		keys []Key
+		keys []*Key
 	}{
 		{"unit", unitKeys()}, {"service", serviceKeys()}, {"isolation", isolationKeys()},
 		{"filesystem", filesystemKeys()}, {"network", networkKeys()}, {linkTable, linkKeys()},
@@ -113,7 +113,7 @@ var keyTable = sync.OnceValue(func() *table {
 	} {
 		t.tables = append(t.tables, group.name)
 		for i := range group.keys {
-			t.add(group.name, &group.keys[i])
+			t.add(group.name, group.keys[i])
 		}
 	}
 	return t
@@ -207,28 +207,28 @@ func (t *table) names(name string) []string {
 
 // key makes an entry that is in force. preset is TOML that the loader applies
 // when the key is not written, or "".
-func key(name string, kind kind, preset, example, doc string) Key {
-	return Key{
+func key(name string, kind *kind, preset, example, doc string) *Key {
+	return &Key{
 		Name: name, Systemd: systemdName(name), kind: kind, Supported: true,
 		Default: preset, preset: preset, Example: example, Doc: doc,
 	}
 }
 
 // later makes an entry that is not in force yet.
-func later(name string, kind kind, def, example, doc string) Key {
+func later(name string, kind *kind, def, example, doc string) *Key {
 	k := key(name, kind, "", example, doc)
 	k.Default, k.Supported = def, false
 	return k
 }
 
 // ours marks a key that systemd does not have.
-func (k Key) ours() Key { k.Systemd = ""; return k }
+func (k *Key) ours() *Key { k.Systemd = ""; return k }
 
 // note gives the default in words, for one that the loader computes.
-func (k Key) note(def string) Key { k.Default, k.preset = def, ""; return k }
+func (k *Key) note(def string) *Key { k.Default, k.preset = def, ""; return k }
 
 // into names the field that takes the value.
-func (k Key) into(field string) Key { k.field = field; return k }
+func (k *Key) into(field string) *Key { k.field = field; return k }
 
 // fieldName is the Go field of the key: the mechanical CamelCase of its name,
 // unless it is another one.

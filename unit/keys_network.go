@@ -2,8 +2,8 @@ package unit
 
 // networkKeys is the [network] table. mode is the first: it sets the table as a
 // whole.
-func networkKeys() []Key {
-	keys := []Key{
+func networkKeys() []*Key {
+	keys := []*Key{
 		key("mode", networkMode, "", `"host"`, "private, host, veth, macvlan, vlan, unit:NAME (and after it) or path:PATH.").ours().note("private; in profile daemon the instance's; in host host"),
 		key("publish", publishedPorts, "", `["80:80/tcp", "127.0.0.1:8000-8009:9000-9009/udp"]`, "Ports of the machine that lead to ports of the service.").ours(),
 		key("dns", addresses, "", `["10.80.0.1"]`, "Name servers in the service's resolv.conf.").ours().note("the machine's"),
@@ -15,14 +15,14 @@ func networkKeys() []Key {
 }
 
 // linkKeys are the [network.link.NAME] tables.
-func linkKeys() []Key {
+func linkKeys() []*Key {
 	mode := key("mode", choice(NetworkVeth, NetworkMacvlan, NetworkVlan), `"veth"`, `"macvlan"`, "Kind of the link, which the service sees as NAME.").ours()
-	return append([]Key{mode}, sharedLinkKeys()...)
+	return append([]*Key{mode}, sharedLinkKeys()...)
 }
 
 // sharedLinkKeys describe a link, be it that of the mode or a further one.
-func sharedLinkKeys() []Key {
-	return []Key{
+func sharedLinkKeys() []*Key {
+	return []*Key{
 		key("bridge", bridgeName, "", `"default"`, "Bridge of a veth: a name of nsinit.toml.").ours().note("default, the instance's"),
 		key("address", linkAddresses, "", `["10.80.0.5/24"]`, "Addresses of the link with their prefix lengths; auto is one of each pool of the bridge.").ours().note("auto for a veth"),
 		key("gateway", address, "", `"192.0.2.1"`, "Where the default route leads.").ours().note("the bridge of a veth; else none"),

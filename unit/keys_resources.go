@@ -1,8 +1,8 @@
 package unit
 
 // resourcesKeys is the [resources] table: limits of the unit's cgroup.
-func resourcesKeys() []Key {
-	return []Key{
+func resourcesKeys() []*Key {
+	return []*Key{
 		key("memory_min", amount, "", `"64M"`, "Memory that is never reclaimed."),
 		key("memory_low", amount, "", `"128M"`, "Memory that is reclaimed last."),
 		key("memory_high", amount, "", `"400M"`, "Memory above which the service is slowed down."),
@@ -24,8 +24,8 @@ func resourcesKeys() []Key {
 }
 
 // logKeys is the [log] table.
-func logKeys() []Key {
-	return []Key{
+func logKeys() []*Key {
+	return []*Key{
 		key("standard_output", streamOut, `"log"`, `"append:/var/log/app.log"`, "Where standard output goes."),
 		key("standard_error", streamOut, `"inherit"`, `"null"`, "Where standard error goes; inherit is where standard output goes."),
 		key("syslog_identifier", text, "", `"nginx"`, "Name in forwarded records.").note("the unit's name"),
@@ -42,8 +42,8 @@ func logKeys() []Key {
 }
 
 // healthKeys are the [health.NAME] tables.
-func healthKeys() []Key {
-	return []Key{
+func healthKeys() []*Key {
+	return []*Key{
 		later("exec", commands, "", `"/usr/bin/redis-cli ping"`, "Command that succeeds while the service is well.").ours(),
 		later("http", text, "", `"http://localhost/health"`, "URL that answers while the service is well.").ours(),
 		later("tcp", text, "", `"localhost:5432"`, "Port that accepts while the service is well.").ours(),

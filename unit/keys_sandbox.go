@@ -1,8 +1,8 @@
 package unit
 
 // isolationKeys is the [isolation] table.
-func isolationKeys() []Key {
-	return []Key{
+func isolationKeys() []*Key {
+	return []*Key{
 		key("profile", choice(ProfileStrict, ProfileDaemon, ProfileHost), `"strict"`, `"daemon"`, "Which defaults hold for everything about isolation.").ours(),
 		key("namespaces", namespaces, "", `["+ipc", "~pid"]`, "Namespaces of its own: names, or +name and ~name against the profile's.").ours().note("the profile's: mount pid ipc uts cgroup; in host cgroup"),
 		key("hostname", text, "", `"web1"`, "Host name that the service sees.").ours().note("the unit's name; in profile daemon the machine's"),
@@ -13,8 +13,8 @@ func isolationKeys() []Key {
 }
 
 // filesystemKeys is the [filesystem] table.
-func filesystemKeys() []Key {
-	keys := []Key{
+func filesystemKeys() []*Key {
+	keys := []*Key{
 		key("protect_system", choice("strict", "full", "true", "false").orBool(), `"strict"`, `"full"`, "What is read-only: everything, /usr /boot and /etc, /usr and /boot, nothing."),
 		key("protect_home", choice("true", "read-only", "tmpfs", "false").orBool(), "true", `"read-only"`, "Whether /home, /root and /run/user are hidden, read-only or empty."),
 		key("private_tmp", boolean, "true", "false", "Own /tmp and /var/tmp."),
@@ -50,8 +50,8 @@ func filesystemKeys() []Key {
 }
 
 // securityKeys is the [security] table.
-func securityKeys() []Key {
-	keys := []Key{
+func securityKeys() []*Key {
+	keys := []*Key{
 		key("capability_bounding_set", capabilities, "", `["+CAP_NET_ADMIN", "~CAP_CHOWN"]`, "Capabilities that the service can ever have: names, or +name and ~name against the profile's.").note("the profile's; none with user and no_new_privileges"),
 		key("ambient_capabilities", capabilities, "", `"CAP_NET_BIND_SERVICE"`, "Capabilities that a service with user starts with."),
 		key("no_new_privileges", boolean, "", "false", "Nothing that is executed can gain privileges.").note("true; in profile host false"),

@@ -4,13 +4,13 @@ import "slices"
 
 // serviceKeys is the [service] table: what systemd has in [Service], less
 // what describes the sandbox.
-func serviceKeys() []Key {
+func serviceKeys() []*Key {
 	return slices.Concat(programKeys(), restartKeys(), contextKeys(), limitKeys(), terminalKeys())
 }
 
 // programKeys say what runs, and when that counts as started.
-func programKeys() []Key {
-	return []Key{
+func programKeys() []*Key {
+	return []*Key{
 		key("type", choice("simple", "exec", "oneshot", "notify", "notify-reload", "forking", "idle").soon("dbus"), `"simple"`, `"notify"`, "When the service counts as started."),
 		key("activation", choice("boot").soon("demand"), `"boot"`, `"boot"`, "Whether the service starts with its targets or by its triggers.").ours(),
 		key("exec_condition", commands, "", `"/usr/bin/test -e /etc/flag"`, "Commands that run first; exit status 1 to 254 skips the start."),
@@ -35,8 +35,8 @@ func programKeys() []Key {
 }
 
 // restartKeys say how the service starts again, and how it ends.
-func restartKeys() []Key {
-	return []Key{
+func restartKeys() []*Key {
+	return []*Key{
 		key("restart", choice("no", "always", "on-success", "on-failure", "on-abnormal", "on-abort", "on-watchdog"), "", `"always"`, "After which ends the service is started again.").note(`"on-failure"; "no" for a oneshot`),
 		key("restart_sec", timespan, `"100ms"`, `"5s"`, "Pause before a restart."),
 		key("restart_steps", integer(0, 1<<20), "0", "5", "Steps in which the pause grows to restart_max_delay_sec."),
@@ -62,8 +62,8 @@ func restartKeys() []Key {
 }
 
 // contextKeys say as whom, where and with which priority programs run.
-func contextKeys() []Key {
-	return []Key{
+func contextKeys() []*Key {
+	return []*Key{
 		key("user", principal, "", `"www-data"`, "User that the service runs as, of its own /etc/passwd.").note("root"),
 		key("group", principal, "", `"www-data"`, "Group that the service runs as.").note("the user's"),
 		key("supplementary_groups", principals, "", `["ssl-cert"]`, "Further groups."),
@@ -94,8 +94,8 @@ func contextKeys() []Key {
 }
 
 // terminalKeys say what standard input is, and what is done to its terminal.
-func terminalKeys() []Key {
-	return []Key{
+func terminalKeys() []*Key {
+	return []*Key{
 		key("standard_input", streamIn, `"null"`, `"tty"`, "Where standard input comes from: with a tty, the service has it as its controlling terminal."),
 		key("tty_path", terminal, `"/dev/console"`, `"/dev/tty1"`, "Terminal of the service."),
 		key("tty_reset", boolean, "false", "true", "Reset the terminal before and after."),
@@ -109,8 +109,8 @@ func terminalKeys() []Key {
 }
 
 // limitKeys are the resource limits of setrlimit(2).
-func limitKeys() []Key {
-	var keys []Key
+func limitKeys() []*Key {
+	var keys []*Key
 	for _, l := range []struct{ name, example, doc string }{
 		{"cpu", `"1h"`, "Processor time (see cpu_quota in [resources])."},
 		{"fsize", `"1G"`, "Size of a file."},

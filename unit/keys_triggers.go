@@ -1,8 +1,8 @@
 package unit
 
 // socketKeys are the [socket.NAME] tables: what systemd has in [Socket].
-func socketKeys() []Key {
-	return []Key{
+func socketKeys() []*Key {
+	return []*Key{
 		later("listen_stream", texts, "", `["0.0.0.0:80"]`, "Addresses of stream sockets."),
 		later("listen_datagram", texts, "", `["514"]`, "Addresses of datagram sockets."),
 		later("listen_sequential_packet", texts, "", `"/run/app.sock"`, "Addresses of sequential packet sockets."),
@@ -33,8 +33,8 @@ func socketKeys() []Key {
 }
 
 // timerKeys is the [timer] table: what systemd has in [Timer].
-func timerKeys() []Key {
-	return []Key{
+func timerKeys() []*Key {
+	return []*Key{
 		later("on_calendar", texts, "", `"daily"`, "Times of the calendar."),
 		later("on_boot_sec", texts, "", `"15min"`, "Time after the boot."),
 		later("on_startup_sec", texts, "", `"15min"`, "Time after the start of the manager."),
@@ -51,8 +51,8 @@ func timerKeys() []Key {
 }
 
 // pathKeys is the [path] table: what systemd has in [Path].
-func pathKeys() []Key {
-	return []Key{
+func pathKeys() []*Key {
+	return []*Key{
 		later("path_exists", texts, "", `"/run/job"`, "Start when the path exists."),
 		later("path_exists_glob", texts, "", `"/var/spool/app/*"`, "Start when a path matches."),
 		later("path_changed", texts, "", `"/etc/app.conf"`, "Start when the path has changed."),

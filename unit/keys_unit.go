@@ -1,8 +1,8 @@
 package unit
 
 // unitKeys is the [unit] table: what systemd has in [Unit].
-func unitKeys() []Key {
-	keys := []Key{
+func unitKeys() []*Key {
+	keys := []*Key{
 		key("description", text, "", `"nginx web server"`, "What the unit is, in a few words.").note("the unit's name"),
 		key("documentation", texts, "", `["man:nginx(8)", "https://nginx.org"]`, "Where to read more: http, https, file, info or man URLs."),
 		key("requires", unitNames, "", `["postgresql"]`, "Units that are started too; without them this one does not start, and stops when they stop."),
@@ -65,8 +65,8 @@ var conditionKinds = []struct{ name, example, doc string }{
 }
 
 // conditionKeys are condition_X and assert_X: values accept "!" and "|".
-func conditionKeys() []Key {
-	var keys []Key
+func conditionKeys() []*Key {
+	var keys []*Key
 	for _, c := range conditionKinds {
 		keys = append(keys, key("condition_"+c.name, conditions, "", c.example,
 			"Skip the start unless "+c.doc+" (looked up on the host).").into("Conditions"))
@@ -80,8 +80,8 @@ func conditionKeys() []Key {
 
 // installKeys is the [install] table. It is in force for every loaded file:
 // dropping a file in enables it.
-func installKeys() []Key {
-	return []Key{
+func installKeys() []*Key {
+	return []*Key{
 		key("wanted_by", unitNames, "", `["default"]`, "Targets and units that want this one."),
 		key("required_by", unitNames, "", `["storage"]`, "Targets and units that require this one."),
 		key("also", unitNames, "", `["helper"]`, "Units that nsctl enable and disable take along."),

@@ -86,8 +86,8 @@ func tomlText(v any) string {
 }
 
 // loosely makes a kind of a parser that takes a string.
-func loosely[T any](label string, many bool, parse func(string) (T, error)) kind {
-	return kind{label: label, many: many, one: func(c *valueContext, v any) (any, error) {
+func loosely[T any](label string, many bool, parse func(string) (T, error)) *kind {
+	return &kind{label: label, many: many, one: func(c *valueContext, v any) (any, error) {
 		s, err := c.loose(v)
 		if err != nil {
 			return nil, err
@@ -97,8 +97,8 @@ func loosely[T any](label string, many bool, parse func(string) (T, error)) kind
 }
 
 // strictly is loosely without numbers.
-func strictly[T any](label string, many bool, parse func(string) (T, error)) kind {
-	return kind{label: label, many: many, one: func(c *valueContext, v any) (any, error) {
+func strictly[T any](label string, many bool, parse func(string) (T, error)) *kind {
+	return &kind{label: label, many: many, one: func(c *valueContext, v any) (any, error) {
 		s, err := c.str(v)
 		if err != nil {
 			return nil, err
@@ -155,50 +155,52 @@ var (
 	jobAction        = choice("none", "exit", "exit-force", "reboot", "reboot-force", "reboot-immediate",
 		"poweroff", "poweroff-force", "poweroff-immediate", "halt", "halt-force", "halt-immediate", "kexec", "kexec-force", "kexec-immediate")
 
-	boolean     = kind{label: "true or false", one: readBoolean}
-	timeout     = kind{label: "time span", one: readTimeout}
-	nanoseconds = kind{label: "time span", one: readNanoseconds}
-	mode        = kind{label: `octal mode as a string`, one: readMode}
-	rlimit      = kind{label: `limit, or "soft:hard"`, one: readRlimit}
-	cpuWeight   = kind{label: `number, or "idle"`, one: readCPUWeight}
-	commands    = kind{label: "commands", many: true, one: readCommand}
-	conditions  = kind{label: "conditions", many: true, one: readCondition}
-	environ     = kind{label: "table, or NAME=VALUE strings", many: true, pairs: true, one: readEnvironment}
-	directories = kind{label: "names or tables", many: true, one: readDirectory}
+	boolean     = &kind{label: "true or false", one: readBoolean}
+	timeout     = &kind{label: "time span", one: readTimeout}
+	nanoseconds = &kind{label: "time span", one: readNanoseconds}
+	mode        = &kind{label: `octal mode as a string`, one: readMode}
+	rlimit      = &kind{label: `limit, or "soft:hard"`, one: readRlimit}
+	cpuWeight   = &kind{label: `number, or "idle"`, one: readCPUWeight}
+	commands    = &kind{label: "commands", many: true, one: readCommand}
+	conditions  = &kind{label: "conditions", many: true, one: readCondition}
+	environ     = &kind{label: "table, or NAME=VALUE strings", many: true, pairs: true, one: readEnvironment}
+	directories = &kind{label: "names or tables", many: true, one: readDirectory}
 
-	cpuSet         = kind{label: "processor numbers", many: true, whole: readCPUSet}
-	exitStatuses   = kind{label: "exit codes and signals", many: true, whole: readExitStatuses}
-	capabilities   = kind{label: "capabilities", many: true, whole: readCapabilities}
-	namespaces     = kind{label: "namespace names", many: true, whole: readNamespaces}
-	secureBits     = kind{label: "securebits", many: true, whole: readSecureBits}
-	coredumpFilter = kind{label: "mapping types", many: true, whole: readCoredumpFilter}
-	delegate       = kind{label: "true, false or controllers", many: true, whole: readDelegate}
+	cpuSet         = &kind{label: "processor numbers", many: true, whole: readCPUSet}
+	exitStatuses   = &kind{label: "exit codes and signals", many: true, whole: readExitStatuses}
+	capabilities   = &kind{label: "capabilities", many: true, whole: readCapabilities}
+	namespaces     = &kind{label: "namespace names", many: true, whole: readNamespaces}
+	secureBits     = &kind{label: "securebits", many: true, whole: readSecureBits}
+	coredumpFilter = &kind{label: "mapping types", many: true, whole: readCoredumpFilter}
+	delegate       = &kind{label: "true, false or controllers", many: true, whole: readDelegate}
 )
 
 // choice is one of words.
-func choice(words ...string) kind { return choiceOrLater(words, nil) }
+func choice(words ...string) *kind { return choiceOrLater(words, nil) }
 
 // soon adds words that are refused with "not supported yet" to a choice.
-func (k kind) soon(words ...string) kind {
+func (k *kind) soon(words ...string) *kind {
 	return choiceOrLater(strings.Split(k.label, ", "), words)
 }
 
 // orBool lets true and false stand without quotes.
-func (k kind) orBool() kind {
-	words := k
-	k.one = func(c *valueContext, v any) (any, error) {
+func (k *kind) orBool() *kind {
+	words := *k
+	out := words
+	out.one = func(c *valueContext, v any) (any, error) {
 		if b, ok := v.(bool); ok {
 			v = strconv.FormatBool(b)
 		}
 		return words.one(c, v)
 	}
-	return k
+	return &out
 }
 
 // same adds further spellings, in pairs: written, meant.
-func (k kind) same(pairs ...string) kind {
-	words := k
-	k.one = func(c *valueContext, v any) (any, error) {
+func (k *kind) same(pairs ...string) *kind {
+	words := *k
+	out := words
+	out.one = func(c *valueContext, v any) (any, error) {
 		for i := 0; i < len(pairs); i += 2 {
 			if v == any(pairs[i]) {
 				v = pairs[i+1]
@@ -206,14 +208,18 @@ func (k kind) same(pairs ...string) kind {
 		}
 		return words.one(c, v)
 	}
-	return k
+	return &out
 }
 
 // list lets several words stand in an array.
-func (k kind) list() kind { k.many = true; return k }
+func (k *kind) list() *kind {
+	out := *k
+	out.many = true
+	return &out
+}
 
-func choiceOrLater(words, soon []string) kind {
-	return kind{label: strings.Join(words, ", "), one: func(c *valueContext, v any) (any, error) {
+func choiceOrLater(words, soon []string) *kind {
+	return &kind{label: strings.Join(words, ", "), one: func(c *valueContext, v any) (any, error) {
 		s, ok := v.(string)
 		switch {
 		case ok && slices.Contains(words, s):
@@ -230,8 +236,8 @@ func oneOf(words []string) error {
 }
 
 // integer is a whole number in a range.
-func integer(low, high int64) kind {
-	return kind{label: "number", one: func(c *valueContext, v any) (any, error) {
+func integer(low, high int64) *kind {
+	return &kind{label: "number", one: func(c *valueContext, v any) (any, error) {
 		n, ok := v.(int64)
 		if s, isString := v.(string); isString {
 			var err error
