@@ -25,7 +25,16 @@ APPLIANCE ?= bin/appliance
 # nethttpomithttp2 leaves HTTP/2 out of net/http, 0.35 MB in each binary: the
 # control socket speaks HTTP/1.1.
 GOTAGS = nethttpomithttp2
-GOBUILD = CGO_ENABLED=0 GOARCH=$(GOARCH) $(GO) build -trimpath -buildmode=exe -tags '$(GOTAGS)' -ldflags '-s -w'
+# What runs once per boot, request or unit, or never (TLS comes with net/http), is
+# not inlined: 0.9 MB of nsinit and 0.6 MB of nsctl, and less to read from a slow
+# disk. What a launch, the loop and the logs run through is. The last match counts.
+COLD = crypto/... vendor/... net/... encoding/... regexp/... mime/... compress/... math/big \
+	github.com/google/... github.com/mdlayher/... github.com/BurntSushi/... github.com/spf13/... \
+	github.com/nsinit/nsinit/unit/... github.com/nsinit/nsinit/network/... \
+	github.com/nsinit/nsinit/supervisor/... github.com/nsinit/nsinit/cmd/...
+HOT = github.com/nsinit/nsinit/supervisor/logs
+GOBUILD = CGO_ENABLED=0 GOARCH=$(GOARCH) $(GO) build -trimpath -buildmode=exe -tags '$(GOTAGS)' -ldflags '-s -w' \
+	$(foreach p,$(COLD),-gcflags=$(p)=-l) $(foreach p,$(HOT),-gcflags=$(p)=)
 
 .DEFAULT_GOAL := build
 .PHONY: help build build-arm64 test vet demo appliance vm bench man install clean

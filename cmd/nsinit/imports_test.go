@@ -144,7 +144,7 @@ func TestModules(t *testing.T) {
 			"github.com/coreos/go-systemd/v22", "github.com/rs/zerolog", "github.com/mattn/go-colorable", "github.com/mattn/go-isatty",
 			"github.com/google/nftables", "github.com/mdlayher/netlink", "github.com/mdlayher/socket", "golang.org/x/net", "golang.org/x/sync",
 		},
-		"./cmd/nsctl": {"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
+		"./cmd/nsctl": {"github.com/coreos/go-systemd/v22", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	} {
 		for _, name := range goList(t, "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", command) {
 			known := slices.ContainsFunc(append(everywhere, modules...), func(m string) bool {
