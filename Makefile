@@ -70,7 +70,7 @@ vm: appliance ## boot that image in QEMU, its console on this terminal (APPEND="
 	packaging/appliance/vm.sh $(APPLIANCE)
 
 bench: build ## compare with bubblewrap, crun, runc, s6, runit and tini on this machine, and boot inits in QEMU (BENCHFLAGS=-help)
-	packaging/deps.sh gcc libc6-dev util-linux bubblewrap crun runc s6 runit tini qemu-system-x86 zstd
+	packaging/deps.sh gcc libc6-dev util-linux bubblewrap crun runc s6 runit tini qemu-system-x86 zstd iproute2 nftables iptables containernetworking-plugins iperf3
 	GO='$(GO)' packaging/bench/boots/images.sh bin/boots
 	$(GOBUILD) -o bin/nsbench ./cmd/nsbench
 	bin/nsbench -nsinit bin/nsinit -nsctl bin/nsctl -accel "$$(packaging/appliance/accel.sh bin/boots/nsinit/vmlinuz)" $(BENCHFLAGS)

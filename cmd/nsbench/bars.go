@@ -12,6 +12,8 @@ const (
 	mostServiceKiB  = 48
 	mostManagerKiB  = 40 << 10
 	mostIdle        = 0.001 // of one CPU
+	mostKeptRestart = 1.3   // of a restart without network
+	leastThroughput = 0.95  // of a hand-made veth
 )
 
 // bars compares the results with what is promised, each with its verdict.
@@ -29,6 +31,7 @@ func (r *report) bars() []table {
 		r.startBars(s, add)
 	}
 	r.crowdBars(add)
+	r.networkBars(add)
 	r.bootBars(add)
 	if len(t.rows) == 0 {
 		return nil

@@ -2,7 +2,8 @@
 // time from a request to a service's first instruction, time until hundreds of
 // services run, memory and tasks of supervision per service, time from a kill to
 // the restart, latency of nsctl status, CPU used while nothing happens, and, in
-// virtual machines, time from the kernel's handoff until twenty services run.
+// virtual machines, time from the kernel's handoff until twenty services run; and
+// starts, restarts, crowds and throughput of services with a network of their own.
 //
 // It prints the table, and writes it as Markdown and as an SVG plot. All numbers
 // are medians. What it starts lives in a mount namespace and a directory of its
@@ -49,7 +50,7 @@ func parseOptions() options {
 	flag.StringVar(&o.images, "images", "bin/boots", "`directory` of the images to boot, made by packaging/bench/boots/images.sh")
 	flag.StringVar(&o.accel, "accel", "tcg", "QEMU's accelerator for them: kvm or tcg")
 	flag.IntVar(&o.bootRounds, "boots", 5, "times that each image is booted")
-	flag.StringVar(&o.only, "only", "", "measure one part: starts, crowds, restarts or boots")
+	flag.StringVar(&o.only, "only", "", "measure one part: starts, crowds, restarts, network or boots")
 	flag.Parse()
 	return o
 }
@@ -90,6 +91,7 @@ func run(ctx context.Context, o options) (err error) {
 		{"starts", measureStarts},
 		{"crowds", measureCrowds},
 		{"restarts", measureRestarts},
+		{"network", measureNetwork},
 		{"boots", measureBoots},
 	} {
 		if o.only != "" && o.only != part.name {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +54,7 @@ func existing(paths ...string) []string {
 type bundle struct {
 	runtime string
 	command
-	thread *mountThread
+	thread *thread
 	serial int
 }
 
@@ -83,7 +82,7 @@ func (b *bundle) setup(l *lab, program string) error {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	config, err := json.Marshal(ociConfig(program))
+	config, err := json.Marshal(ociConfig(program, ""))
 	if err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (b *bundle) setup(l *lab, program string) error {
 	if b.out, err = newStampReader(); err != nil {
 		return err
 	}
-	b.thread, err = newMountThread(func() error {
+	b.thread, err = newThread(unix.CLONE_NEWNS, func() error {
 		if err := unix.Mount("/", root, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("cannot bind / on %s: %w", root, err)
 		}
@@ -132,45 +131,12 @@ func coverCgroups() error {
 	return nil
 }
 
-// mountThread is a thread with a mount namespace of its own. What is executed
-// on it is born into that.
-type mountThread struct{ calls chan func() }
-
-func newMountThread(prepare func() error) (*mountThread, error) {
-	t := &mountThread{calls: make(chan func())}
-	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
-		if err == nil {
-			err = prepare()
-		}
-		failed <- err
-		for f := range t.calls {
-			f()
-		}
-	}()
-	if err := <-failed; err != nil {
-		t.end()
-		return nil, err
-	}
-	return t, nil
-}
-
-// do runs f on the thread and waits for it.
-func (t *mountThread) do(f func()) {
-	done := make(chan struct{})
-	t.calls <- func() { f(); close(done) }
-	<-done
-}
-
-func (t *mountThread) end() { close(t.calls) }
-
 type object = map[string]any
 
 // ociConfig is the config.json (OCI runtime specification 1.0) of a bundle with
-// the namespaces, mounts and capabilities of nsinit's default profile.
-func ociConfig(program string) object {
+// the namespaces, mounts and capabilities of nsinit's default profile. The network
+// namespace is the one pinned at netns, or a new one where that is "".
+func ociConfig(program, netns string) object {
 	capabilities := keptCapabilities()
 	mounts := []object{
 		{"destination": "/proc", "type": "proc", "source": "proc"},
@@ -188,6 +154,9 @@ func ociConfig(program string) object {
 	var namespaces []object
 	for _, kind := range []string{"pid", "network", "ipc", "uts", "mount", "cgroup"} {
 		namespaces = append(namespaces, object{"type": kind})
+		if kind == "network" && netns != "" {
+			namespaces[len(namespaces)-1]["path"] = netns
+		}
 	}
 	return object{
 		"ociVersion": "1.0.2",

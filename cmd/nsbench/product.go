@@ -26,6 +26,8 @@ type instance struct {
 	said bytes.Buffer
 	own  bool // it has a mount namespace of its own
 
+	thread *thread // in whose namespaces it runs, or nil
+
 	client *control.Client
 }
 
@@ -73,8 +75,15 @@ func (i *instance) start() (requested int64, err error) {
 	if i.own {
 		i.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS
 	}
-	requested = monotonic()
-	return requested, i.cmd.Start()
+	if i.thread == nil {
+		requested = monotonic()
+		return requested, i.cmd.Start()
+	}
+	i.thread.do(func() {
+		requested = monotonic()
+		err = i.cmd.Start()
+	})
+	return requested, err
 }
 
 // nsctl runs one command of nsctl against the instance.
@@ -115,7 +124,11 @@ func (i *instance) stop() error {
 	if e := i.cmd.Wait(); e != nil {
 		err = errors.Join(err, fmt.Errorf("the manager ended with %w\n%s", e, i.said.String()))
 	}
-	return errors.Join(err, awaitEnd(below), os.RemoveAll(i.dir), os.RemoveAll(i.run))
+	err = errors.Join(err, awaitEnd(below), os.RemoveAll(i.dir), os.RemoveAll(i.run))
+	if i.thread != nil {
+		i.thread.end()
+	}
+	return err
 }
 
 // logged is what every probe of the unit wrote so far, in order. The log of a

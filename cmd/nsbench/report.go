@@ -19,6 +19,7 @@ type report struct {
 	starts       []startSet
 	crowdResults map[string]*crowdResult
 	restarts     map[string][]float64
+	network      *netResult
 	boots        []*bootSet
 	absent       map[string]string // why a contender has no row
 	loads        []string          // the machine's load, before and after
@@ -27,7 +28,7 @@ type report struct {
 }
 
 func newReport(o options) *report {
-	return &report{options: o, crowdResults: map[string]*crowdResult{}, restarts: map[string][]float64{}, absent: map[string]string{}}
+	return &report{options: o, crowdResults: map[string]*crowdResult{}, restarts: map[string][]float64{}, network: newNetResult(), absent: map[string]string{}}
 }
 
 // missing notes that a contender could not be measured, with the first reason.
@@ -111,7 +112,7 @@ func writeRow(b *strings.Builder, cells []string) {
 	b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	var keys []string
 	for k := range m {
 		keys = append(keys, k)

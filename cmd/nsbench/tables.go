@@ -11,7 +11,9 @@ func (r *report) tables() []table {
 	for _, s := range r.starts {
 		all = append(all, r.startTable(s))
 	}
-	all = append(all, r.bringUpTable(), r.memoryTable(), r.restartTable(), r.idleTable(), r.statusTable(), r.bootTable())
+	all = append(all, r.bringUpTable(), r.memoryTable(), r.restartTable(), r.idleTable(), r.statusTable())
+	all = append(all, r.networkTables()...)
+	all = append(all, r.bootTable())
 	var filled []table
 	for _, t := range all {
 		if len(t.rows) > 0 {
