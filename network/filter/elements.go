@@ -94,7 +94,7 @@ const endOfRange = "end"
 func (s *Service) elements(find func(unit string) []netip.Addr, pools func(bridge string) []netip.Prefix) (out []element) {
 	for _, l := range s.Links {
 		i := indexKey(l.Index)
-		out = append(out, element{set: setLinks, key: i})
+		out = append(out, element{set: setLinks, key: i}, element{set: setSpoofed, key: i})
 		for _, a := range l.Addresses {
 			out = append(out, element{set: of(setPins, a), key: i + etherKey(l.MAC) + addrKey(a)})
 		}

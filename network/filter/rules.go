@@ -88,7 +88,8 @@ var (
 	back   = verdict(expr.VerdictReturn)
 )
 
-// count enters the key in the registers into a set that counts.
+// count enters the key in the registers into a set that counts. Nothing may stand
+// behind it in its rule: once the set is full the rule ends here (nft_dynset.c).
 func count(set string) exprs {
 	return exprs{&expr.Dynset{SrcRegKey: reg0, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: exprs{&expr.Counter{}}}}
 }
@@ -139,9 +140,10 @@ func (c chains) reach() {
 	quad := func(f family, own, other func(uint32) exprs) exprs {
 		return join(own(reg0), other(reg0+f.width), proto(reg0+2*f.width), dport(reg0+2*f.width+1))
 	}
-	refuse := func(f family) exprs {
-		return join(f.daddr(reg0), f.saddr(reg0+f.width), count(setRefused+f.suffix), drop)
-	}
+	c.chain("refuse", append(both(func(f family) exprs {
+		return join(f.daddr(reg0), f.saddr(reg0+f.width), count(setRefused+f.suffix))
+	}), drop)...)
+	refuse := []exprs{jump("refuse")}
 	// A service with allow_to. Outside is what is on none of the bridges.
 	c.chain("limited", concat(
 		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setTo+f.suffix), back) }),
@@ -149,7 +151,7 @@ func (c chains) reach() {
 		both(func(f family) exprs {
 			return join(oif(reg0), notIn(setLinks), triple(f, f.saddr), in(setOutside+f.suffix), back)
 		}),
-		both(refuse))...)
+		refuse)...)
 	c.chain("leaving", concat(
 		both(func(f family) exprs {
 			return join(oif(reg0), notIn(setLinks), f.saddr(reg0), in(setInner+f.suffix), drop)
@@ -161,14 +163,22 @@ func (c chains) reach() {
 		both(func(f family) exprs {
 			return join(iif(reg0), notIn(setLinks), triple(f, f.daddr), in(setInside+f.suffix), accept)
 		}),
-		both(refuse))...)
+		refuse)...)
+	// From elsewhere than a link nobody comes by an address of a service or a pool:
+	// allow_from would take him for that service.
+	forged := func(set string) []exprs {
+		return both(func(f family) exprs {
+			return join(iif(reg0), notIn(setLinks), f.saddr(reg0), f.saddr(reg0+f.width), in(set+f.suffix), jump("refuse"))
+		})
+	}
 	c.chain("entering", concat(
+		forged(setSelf), forged(setSame),
 		both(func(f family) exprs { return join(f.daddr(reg0), in(setGuarded+f.suffix), jump("guarded")) }),
 		both(func(f family) exprs {
 			return join(iif(reg0), in(setLinks), f.saddr(reg0), f.daddr(reg0+f.width), in(setSame+f.suffix), accept)
 		}),
 		[]exprs{join(iif(reg0), notIn(setLinks), translated(), accept)},
-		both(refuse))...)
+		refuse)...)
 	c.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, 0,
 		join(known(), accept),
 		join(iif(reg0), in(setLinks), jump("leaving")),
@@ -180,7 +190,7 @@ func (c chains) reach() {
 			join(proto(reg0), equal(reg0, unix.IPPROTO_ICMPV6), accept)},
 		both(func(f family) exprs { return join(triple(f, f.saddr), in(setHost+f.suffix), accept) }),
 		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setDNS+f.suffix), accept) }),
-		both(refuse))...)
+		refuse)...)
 	c.base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, 0,
 		join(iif(reg0), in(setLinks), jump("to_host")))
 }
@@ -231,6 +241,6 @@ func (c chains) pin() {
 		}),
 		// What every host says of itself when a link comes up, from no address.
 		[]exprs{join(six.only(), six.saddr(reg0), equal(reg0, make([]byte, 16)...), drop),
-			join(iif(reg0), count(setSpoofed), drop)})...)
+			join(iif(reg0), in(setSpoofed)), drop})...)
 	c.base("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, -300, join(iif(reg0), in(setLinks), jump("sent")))
 }

@@ -26,7 +26,7 @@ const (
 	setPorts   = "ports"    // daddr . proto . dport -> addr . port: published on one address
 	setAny     = "anyports" // proto . dport -> addr . port: published on all
 	setRefused = "refused"  // daddr . saddr, made by packets, counted
-	setSpoofed = "spoofed"  // iif, made by packets, counted
+	setSpoofed = "spoofed"  // iif: as links, counted
 )
 
 // kind is what sets of one name have in common.
@@ -36,6 +36,7 @@ type kind struct {
 	value   types
 	ranges  bool
 	counted bool
+	dynamic bool // packets make the elements
 	plain   bool // one for both families
 }
 
@@ -67,16 +68,16 @@ func kinds() []kind {
 		{name: setSelf, key: types{addrType, addrType}},
 		{name: setPorts, key: types{addrType, protoType, portType}, value: types{addrType, portType}},
 		{name: setAny, key: types{protoType, portType}, value: types{addrType, portType}},
-		{name: setRefused, key: types{addrType, addrType}, counted: true},
+		{name: setRefused, key: types{addrType, addrType}, counted: true, dynamic: true},
 		{name: setSpoofed, key: types{ifaceType}, counted: true, plain: true},
 	}
 }
 
-// countedSize bounds the sets that packets fill, countedTime how long after the
+// dynamicSize bounds the sets that packets fill, dynamicTime how long after the
 // last packet its count is kept.
 const (
-	countedSize = 4096
-	countedTime = 24 * time.Hour
+	dynamicSize = 4096
+	dynamicTime = 24 * time.Hour
 )
 
 // family is one of the two of addresses.
@@ -115,8 +116,9 @@ func (k kind) set(table *nftables.Table, name string, f family) *nftables.Set {
 	if k.value != nil {
 		s.IsMap, s.DataType = true, f.join(k.value)
 	}
-	if k.counted {
-		s.Dynamic, s.Counter, s.Size, s.HasTimeout, s.Timeout = true, true, countedSize, true, countedTime
+	s.Counter = k.counted
+	if k.dynamic {
+		s.Dynamic, s.Size, s.HasTimeout, s.Timeout = true, dynamicSize, true, dynamicTime
 	}
 	return s
 }

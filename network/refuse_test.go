@@ -1,0 +1,135 @@
+package network
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/network/filter"
+)
+
+// heard binds a UDP port in a unit's namespace and reports who sends to it within
+// the time; nothing is answered.
+func heard(t *testing.T, space string, port int, send func()) string {
+	t.Helper()
+	var c net.PacketConn
+	var err error
+	within(t, space, func() { c, err = net.ListenPacket("udp", net.JoinHostPort("", strconv.Itoa(port))) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	send()
+	c.SetReadDeadline(time.Now().Add(lost))
+	_, from, err := c.ReadFrom(make([]byte, 9))
+	if err != nil {
+		return ""
+	}
+	return from.(*net.UDPAddr).AddrPort().Addr().Unmap().String()
+}
+
+// forge sends a packet from an address that the space does not have.
+func forge(t *testing.T, space, from, to string) {
+	t.Helper()
+	within(t, space, func() {
+		src, dst := netip.MustParseAddr(from), netip.MustParseAddrPort(to)
+		family := unix.AF_INET
+		if src.Is6() {
+			family = unix.AF_INET6
+		}
+		s, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(s)
+		if family == unix.AF_INET {
+			err = unix.SetsockoptInt(s, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+		} else {
+			err = unix.SetsockoptInt(s, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
+		}
+		if err == nil {
+			err = unix.Bind(s, sockaddr(netip.AddrPortFrom(src, 0)))
+		}
+		if err == nil {
+			err = unix.Sendto(s, []byte("x"), 0, sockaddr(dst))
+		}
+		if err != nil {
+			t.Errorf("from %s to %s: %v", from, to, err)
+		}
+	})
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}
+
+// What is refused stays refused where there is no room left to count it: a service
+// could fill that room itself.
+func TestRefusedWithoutRoomToCount(t *testing.T) {
+	n, _ := start(t)
+	web := veth("web")
+	web.To = []filter.Peer{}
+	attach(t, n, web)
+	serve(t, outsideSpace, "udp", ":80")
+	serve(t, hostSpace, "udp", ":90")
+	within(t, n.pin("web"), func() {
+		c, err := net.ListenPacket("udp4", ":0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for i := range 6000 { // to addresses of no machine (RFC 2544)
+			if _, err := c.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv4(198, 18, byte(i>>8), byte(i)), Port: 9}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	c, err := n.table.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Refused) != 4096 {
+		t.Errorf("%d destinations are counted, want as many as there is room for", len(c.Refused))
+	}
+	silent(t, n.pin("web"), "udp", "192.0.2.2:80")
+	silent(t, n.pin("web"), "udp", "10.80.0.1:90")
+}
+
+// The outside cannot pass for a service that is allowed, by that one's address or
+// by one that the pool has free.
+func TestOutsideForgesAddress(t *testing.T) {
+	n, _ := start(t)
+	db := veth("db")
+	db.From = []filter.Peer{{Kind: filter.PeerUnit, Name: "web"}, {Kind: filter.PeerBridge, Name: DefaultBridge}}
+	db.Publish = []filter.Port{{First: 8080, Last: 8080, To: 80, Proto: filter.UDP}}
+	attach(t, n, db)
+	attach(t, n, veth("web"))
+	serve(t, hostSpace, "udp", ":90")
+	sh(t, "ip -n outside route add 10.80.0.2 via 192.0.2.1; ip -n outside route add fd80::2 via 2001:db8::1")
+	defer sh(t, "ip -n outside route del 10.80.0.2; ip -n outside route del fd80::2")
+	answers(t, outsideSpace, "udp", "[2001:db8::1]:90", "2001:db8::2") // a forged address finds no neighbour itself
+	for _, c := range []struct{ space, from, to, want string }{
+		{n.pin("web"), "10.80.0.3", "10.80.0.2:80", "10.80.0.3"},
+		{n.pin("web"), "fd80::3", "[fd80::2]:80", "fd80::3"},
+		{outsideSpace, "10.80.0.3", "10.80.0.2:80", ""},
+		{outsideSpace, "10.80.0.99", "10.80.0.2:80", ""},
+		{outsideSpace, "10.80.0.3", "192.0.2.1:8080", ""},
+		{outsideSpace, "10.80.0.1", "10.80.0.2:80", ""},
+		{outsideSpace, "fd80::3", "[fd80::2]:80", ""},
+		{outsideSpace, "fd80::1", "[fd80::2]:80", ""},
+	} {
+		if got := heard(t, n.pin("db"), 80, func() { forge(t, c.space, c.from, c.to) }); got != c.want {
+			t.Errorf("from %s to %s of %s: heard from %q, want %q", c.from, c.to, c.space, got, c.want)
+		}
+	}
+}
