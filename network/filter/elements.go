@@ -27,6 +27,15 @@ func (e element) kernel() nftables.SetElement {
 	return out
 }
 
+// elementOf is one as the kernel gives it back.
+func elementOf(set string, e nftables.SetElement) element {
+	out := element{set: set, key: string(e.Key), end: string(e.KeyEnd), value: string(e.Val)}
+	if e.IntervalEnd {
+		out.end = endOfRange
+	}
+	return out
+}
+
 // The parts of keys. An interface's number is in the processor's order, all
 // else in the network's.
 

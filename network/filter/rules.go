@@ -94,26 +94,26 @@ func count(set string) exprs {
 	return exprs{&expr.Dynset{SrcRegKey: reg0, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: exprs{&expr.Counter{}}}}
 }
 
-// chains is what the rules are added to.
+// filled is a chain with its rules.
+type filled struct {
+	chain *nftables.Chain
+	rules []exprs
+}
+
+// chains collects them.
 type chains struct {
-	conn  *nftables.Conn
 	table *nftables.Table
+	list  []filled
 }
 
-func (c chains) chain(name string, rules ...exprs) {
-	c.fill(&nftables.Chain{Name: name, Table: c.table}, rules)
+func (c *chains) chain(name string, rules ...exprs) {
+	c.list = append(c.list, filled{&nftables.Chain{Name: name, Table: c.table}, rules})
 }
 
-func (c chains) base(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority int32, rules ...exprs) {
+func (c *chains) base(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority int32, rules ...exprs) {
 	policy := nftables.ChainPolicyAccept
-	c.fill(&nftables.Chain{Name: name, Table: c.table, Type: kind, Hooknum: hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(priority)), Policy: &policy}, rules)
-}
-
-func (c chains) fill(chain *nftables.Chain, rules []exprs) {
-	c.conn.AddChain(chain)
-	for _, r := range rules {
-		c.conn.AddRule(&nftables.Rule{Table: c.table, Chain: chain, Exprs: r})
-	}
+	c.list = append(c.list, filled{&nftables.Chain{Name: name, Table: c.table, Type: kind, Hooknum: hook,
+		Priority: nftables.ChainPriorityRef(nftables.ChainPriority(priority)), Policy: &policy}, rules})
 }
 
 // both gives a rule for each family.
@@ -124,16 +124,18 @@ func both(rule func(family) exprs) (out []exprs) {
 	return out
 }
 
-// make adds every chain, those that are jumped to first.
-func (c chains) make() {
+// makeChains gives every chain, those that are jumped to first.
+func makeChains(table *nftables.Table) []filled {
+	c := &chains{table: table}
 	c.reach()
 	c.translate()
 	c.pin()
+	return c.list
 }
 
 // reach is who may connect to whom. What belongs to a connection that was let
 // through passes, whichever way.
-func (c chains) reach() {
+func (c *chains) reach() {
 	triple := func(f family, addr func(uint32) exprs) exprs {
 		return join(addr(reg0), proto(reg0+f.width), dport(reg0+f.width+1))
 	}
@@ -204,7 +206,7 @@ func concat(lists ...[]exprs) (all []exprs) {
 
 // translate leads published ports to their services, and gives what leaves the
 // host's address.
-func (c chains) translate() {
+func (c *chains) translate() {
 	lead := func(f family, key exprs, set string) exprs {
 		// The map's value, an address and a port, takes the registers from the first on.
 		return join(f.only(), key, exprs{&expr.Lookup{SourceRegister: reg0, DestRegister: reg0, IsDestRegSet: true, SetName: set + f.suffix},
@@ -234,7 +236,7 @@ func (c chains) translate() {
 
 // pin drops what a service sends under another's address, of IP or of Ethernet:
 // what only a router sends (RFC 4861, RFC 2131) has none of its own.
-func (c chains) pin() {
+func (c *chains) pin() {
 	c.chain("sent", concat(
 		both(func(f family) exprs {
 			return join(iif(reg0), payload(expr.PayloadBaseLLHeader, 6, 6, reg0+1), f.saddr(reg0+3), in(setPins+f.suffix), back)

@@ -10,35 +10,39 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // Table is the table of an instance. It is used by one goroutine at a time.
 type Table struct {
-	name string
-	conn *nftables.Conn
-	sets map[string]*nftables.Set
+	name   string
+	conn   *nftables.Conn
+	sets   map[string]*nftables.Set
+	chains []filled
+	layout string // the name of the set that says that sets and chains are these
 
 	bridges  []Bridge
 	services map[string]*Service
-	base     []element            // of the bridges
 	have     map[string][]element // of services, as the kernel has them
+	unsure   bool                 // whether it has them
 }
 
-// Open finds what an earlier process of the instance has left; the first Sync
-// replaces it. The error wraps ErrUnavailable where the kernel has no nftables
+// Open finds what an earlier process of the instance has left; the first change
+// compares it. The error wraps ErrUnavailable where the kernel has no nftables
 // for this process, and names a table of that name which is somebody else's.
 func Open(instance string) (*Table, error) {
 	name := "nsinit"
 	if instance != name {
 		name += "-" + instance
 	}
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(roomy))
+	conn, err := connect()
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	t := &Table{name: name, conn: conn, services: map[string]*Service{}, have: map[string][]element{}}
+	t := &Table{name: name, conn: conn, services: map[string]*Service{}, unsure: true}
+	t.sets, t.chains = makeSets(t.table()), makeChains(t.table())
+	t.layout = layout(t.sets, t.chains)
+	t.sets[t.layout] = &nftables.Set{Table: t.table(), Name: t.layout, KeyType: ifaceType}
 	if _, err := t.own(); err != nil {
 		conn.CloseLasting()
 		return nil, err
@@ -49,28 +53,6 @@ func Open(instance string) (*Table, error) {
 // table describes it.
 func (t *Table) table() *nftables.Table {
 	return &nftables.Table{Name: t.name, Family: nftables.TableFamilyINet}
-}
-
-// mark is a set that only a table of ours has.
-const mark = setInner + "4"
-
-// own reports whether the table is there, and is ours.
-func (t *Table) own() (bool, error) {
-	all, err := t.conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, unavailable(err)
-	}
-	if !slices.ContainsFunc(all, func(o *nftables.Table) bool { return o.Name == t.name }) {
-		return false, nil
-	}
-	_, err = t.conn.GetSetByName(t.table(), mark)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("cannot use the nftables table %s: there is one of that name which is not this instance's (nft list table inet %s)", t.name, t.name)
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot read the nftables table %s: %w", t.name, err)
-	}
-	return true, nil
 }
 
 // unavailable says why, and what to do.
@@ -86,53 +68,13 @@ func unavailable(err error) error {
 }
 
 // Sync brings the kernel to exactly this, in one transaction: no packet sees
-// anything between. Counters of refused packets begin anew.
+// anything between. What is right already is not touched, and counts on.
 func (t *Table) Sync(bridges []Bridge, services []Service) error {
 	t.bridges, t.services = slices.Clone(bridges), map[string]*Service{}
 	for _, s := range services {
 		t.services[s.Unit] = &s
 	}
-	return t.renew()
-}
-
-// renew writes everything anew.
-func (t *Table) renew() error {
-	there, err := t.own()
-	if err != nil {
-		return err
-	}
-	if there {
-		t.conn.DelTable(t.table())
-	}
-	c := chains{t.conn, t.conn.AddTable(t.table())}
-	t.sets = makeSets(c.table)
-	for _, name := range slices.Sorted(maps.Keys(t.sets)) {
-		if err := t.conn.AddSet(t.sets[name], nil); err != nil {
-			return err
-		}
-	}
-	c.make()
-	t.base = bridgeElements(t.bridges)
-	all := slices.Clone(t.base)
-	t.have = map[string][]element{}
-	for name := range t.services {
-		t.have[name] = t.wanted(name)
-		all = append(all, t.have[name]...)
-	}
-	if err := t.add(all); err != nil {
-		return err
-	}
-	if err := t.conn.Flush(); err != nil {
-		return t.refused("make", err)
-	}
-	return nil
-}
-
-func (t *Table) refused(verb string, err error) error {
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("cannot %s the nftables table %s: %w", verb, t.name, unavailable(err))
-	}
-	return fmt.Errorf("cannot %s the nftables table %s: %w", verb, t.name, err)
+	return t.sync()
 }
 
 func (t *Table) wanted(unit string) []element {
@@ -190,6 +132,9 @@ func (t *Table) Delete(units ...string) error {
 // change brings the elements of the named units to what they should be, and those
 // of others whose rules name them.
 func (t *Table) change(names []string) error {
+	if t.unsure {
+		return t.sync()
+	}
 	touched := map[string]bool{}
 	for _, n := range names {
 		touched[n] = true
@@ -209,8 +154,10 @@ func (t *Table) change(names []string) error {
 	if err := errors.Join(t.remove(gone), t.add(added)); err != nil {
 		return err
 	}
-	if err := t.conn.Flush(); err != nil {
-		return t.refused("change", err)
+	if err := t.flush("change"); errors.Is(err, fs.ErrNotExist) {
+		return t.sync() // somebody has taken away what we knew to be there
+	} else if err != nil {
+		return err
 	}
 	for name, list := range next {
 		if t.have[name] = list; list == nil {
@@ -274,45 +221,6 @@ func (t *Table) Missing() (bool, error) {
 	return !there, err
 }
 
-// Counters are packets that were refused since the table was made.
-type Counters struct {
-	Spoofed map[uint32]uint64                    // by index of the host's end of the link
-	Refused map[netip.Addr]map[netip.Addr]uint64 // by who was called, and who called
-}
-
-// Counters reads them.
-func (t *Table) Counters() (Counters, error) {
-	c := Counters{Spoofed: map[uint32]uint64{}, Refused: map[netip.Addr]map[netip.Addr]uint64{}}
-	list, err := t.conn.GetSetElements(t.sets[setSpoofed])
-	if err != nil {
-		return c, fmt.Errorf("cannot read the nftables table %s: %w", t.name, err)
-	}
-	for _, e := range list {
-		if e.Counter != nil && len(e.Key) == 4 {
-			c.Spoofed[nativeIndex(e.Key)] += e.Counter.Packets
-		}
-	}
-	for _, f := range families {
-		list, err := t.conn.GetSetElements(t.sets[setRefused+f.suffix])
-		if err != nil {
-			return c, fmt.Errorf("cannot read the nftables table %s: %w", t.name, err)
-		}
-		for _, e := range list {
-			n := int(4 * f.width)
-			if e.Counter == nil || len(e.Key) < 2*n {
-				continue
-			}
-			to, _ := netip.AddrFromSlice(e.Key[:n])
-			from, _ := netip.AddrFromSlice(e.Key[n : 2*n])
-			if c.Refused[to] == nil {
-				c.Refused[to] = map[netip.Addr]uint64{}
-			}
-			c.Refused[to][from] += e.Counter.Packets
-		}
-	}
-	return c, nil
-}
-
 // Close ends the use of the table; with removeAll it goes.
 func (t *Table) Close(removeAll bool) error {
 	var err error
@@ -330,15 +238,7 @@ func (t *Table) delete() error {
 	if there {
 		t.conn.DelTable(t.table())
 	}
-	if err := t.conn.Flush(); err != nil {
-		return t.refused("remove", err)
-	}
-	return nil
+	return t.flush("remove")
 }
 
 func nativeIndex(key []byte) uint32 { return binary.NativeEndian.Uint32(key) }
-
-// roomy lets a transaction of thousands of services through in one piece.
-func roomy(c *netlink.Conn) error {
-	return errors.Join(c.SetWriteBuffer(8<<20), c.SetReadBuffer(8<<20))
-}
