@@ -11,6 +11,8 @@ type span struct{ first, last uint16 }
 
 func (s span) empty() bool { return s.first > s.last }
 
+func (s span) one() bool { return s.first == s.last }
+
 func (s span) holds(o span) bool { return s.first <= o.first && o.last <= s.last }
 
 func (s span) meets(o span) bool { return s.first <= o.last && o.first <= s.last }
@@ -33,15 +35,29 @@ type box struct {
 	port  span
 }
 
-func boxOf(net netip.Prefix, p Peer) box {
-	b := box{net: net.Masked(), proto: span{0, 255}, port: span{0, 65535}}
-	if p.Proto != Any {
-		b.proto = span{uint16(p.Proto), uint16(p.Proto)}
-	}
+var (
+	everyProto = span{0, 255}
+	everyPort  = span{0, 65535}
+)
+
+// boxesOf gives what a peer may of a network: a port without a protocol is one of
+// TCP and one of UDP, as others have no port there.
+func boxesOf(net netip.Prefix, p Peer) (out []box) {
+	b := box{net: net.Masked(), proto: everyProto, port: everyPort}
+	protos := []Proto{p.Proto}
 	if p.First != 0 {
 		b.port = span{p.First, p.Last}
+		if p.Proto == Any {
+			protos = []Proto{TCP, UDP}
+		}
 	}
-	return b
+	for _, proto := range protos {
+		if proto != Any {
+			b.proto = span{uint16(proto), uint16(proto)}
+		}
+		out = append(out, b)
+	}
+	return out
 }
 
 // disjoint gives boxes that hold the same packets and no packet twice: the

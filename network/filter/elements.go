@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 )
@@ -121,14 +122,14 @@ func (s *Service) elements(find func(unit string) []netip.Addr, pools func(bridg
 		}
 		if s.From != nil {
 			out = append(out, element{set: of(setGuarded, a), key: key})
-			out = append(out, reach(a, of(setFrom, a), s.From, nets)...)
-			out = append(out, ports(a, of(setInside, a), s.From, PeerOutside)...)
+			out = append(out, reach(a, setFrom, s.From, nets)...)
+			out = append(out, ports(a, setInside, s.From, PeerOutside)...)
 		}
 		if s.To != nil {
 			out = append(out, element{set: of(setLimited, a), key: key})
-			out = append(out, reach(a, of(setTo, a), s.To, nets)...)
-			out = append(out, ports(a, of(setOutside, a), s.To, PeerOutside)...)
-			out = append(out, ports(a, of(setHost, a), s.To, PeerHost)...)
+			out = append(out, reach(a, setTo, s.To, nets)...)
+			out = append(out, ports(a, setOutside, s.To, PeerOutside)...)
+			out = append(out, ports(a, setHost, s.To, PeerHost, PeerAny)...)
 		}
 	}
 	return append(out, s.published()...)
@@ -155,36 +156,49 @@ func (p Peer) nets(find func(string) []netip.Addr, pools func(string) []netip.Pr
 }
 
 // reach are the elements own . other . proto . port of the peers that are networks.
-func reach(own netip.Addr, set string, peers []Peer, nets func(Peer) []netip.Prefix) (out []element) {
+func reach(own netip.Addr, set string, peers []Peer, nets func(Peer) []netip.Prefix) []element {
 	var boxes []box
 	for _, p := range peers {
 		for _, n := range nets(p) {
 			if sameFamily(n.Addr(), own) {
-				boxes = append(boxes, boxOf(n, p))
+				boxes = append(boxes, boxesOf(n, p)...)
 			}
 		}
 	}
-	for _, b := range disjoint(boxes) {
-		out = append(out, element{set: set,
-			key: addrKey(own) + addrKey(b.net.Addr()) + protoKey(b.proto.first) + portKey(b.port.first),
-			end: addrKey(own) + addrKey(lastOf(b.net)) + protoKey(b.proto.last) + portKey(b.port.last)})
-	}
-	return out
+	return write(func(kind string) string { return of(set+kind, own) }, boxes, func(n netip.Prefix) (string, string) {
+		return addrKey(own) + addrKey(n.Addr()), addrKey(own) + addrKey(lastOf(n))
+	})
 }
 
-// ports are the elements own . proto . port of the peers of that kind, and of
-// those that are everybody.
-func ports(own netip.Addr, set string, peers []Peer, kind PeerKind) (out []element) {
+// ports are the elements own . proto . port of the peers of those kinds.
+func ports(own netip.Addr, set string, peers []Peer, kinds ...PeerKind) []element {
 	var boxes []box
 	for _, p := range peers {
-		if p.Kind == kind || p.Kind == PeerAny {
-			boxes = append(boxes, boxOf(netip.PrefixFrom(own, own.BitLen()), p))
+		if slices.Contains(kinds, p.Kind) {
+			boxes = append(boxes, boxesOf(netip.PrefixFrom(own, own.BitLen()), p)...)
 		}
 	}
-	for _, b := range disjoint(boxes) {
-		out = append(out, element{set: set,
-			key: addrKey(own) + protoKey(b.proto.first) + portKey(b.port.first),
-			end: addrKey(own) + protoKey(b.proto.last) + portKey(b.port.last)})
+	return write(func(kind string) string { return of(set+kind, own) }, boxes, func(netip.Prefix) (string, string) { return addrKey(own), addrKey(own) })
+}
+
+// write puts each box into the set of that name which it fits. who gives the first
+// and the last key of a network.
+func write(set func(kind string) string, boxes []box, who func(netip.Prefix) (string, string)) (out []element) {
+	var ranges []box
+	for _, b := range boxes {
+		key, _ := who(b.net)
+		switch exact := b.net.IsSingleIP() || b.net.Bits() == 0; {
+		case exact && b.proto == everyProto && b.port == everyPort:
+			out = append(out, element{set: set(ofAll), key: key})
+		case exact && b.proto.one() && b.port.one():
+			out = append(out, element{set: set(ofPort), key: key + protoKey(b.proto.first) + portKey(b.port.first)})
+		default:
+			ranges = append(ranges, b)
+		}
+	}
+	for _, b := range disjoint(ranges) {
+		key, end := who(b.net)
+		out = append(out, element{set: set(""), key: key + protoKey(b.proto.first) + portKey(b.port.first), end: end + protoKey(b.proto.last) + portKey(b.port.last)})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -136,23 +137,15 @@ func makeChains(table *nftables.Table) []filled {
 // reach is who may connect to whom. What belongs to a connection that was let
 // through passes, whichever way.
 func (c *chains) reach() {
-	triple := func(f family, addr func(uint32) exprs) exprs {
-		return join(addr(reg0), proto(reg0+f.width), dport(reg0+f.width+1))
-	}
-	quad := func(f family, own, other func(uint32) exprs) exprs {
-		return join(own(reg0), other(reg0+f.width), proto(reg0+2*f.width), dport(reg0+2*f.width+1))
-	}
 	c.chain("refuse", append(both(func(f family) exprs {
 		return join(f.daddr(reg0), f.saddr(reg0+f.width), count(setRefused+f.suffix))
 	}), drop)...)
 	refuse := []exprs{jump("refuse")}
 	// A service with allow_to. Outside is what is on none of the bridges.
 	c.chain("limited", concat(
-		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setTo+f.suffix), back) }),
-		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setDNS+f.suffix), back) }),
-		both(func(f family) exprs {
-			return join(oif(reg0), notIn(setLinks), triple(f, f.saddr), in(setOutside+f.suffix), back)
-		}),
+		between(setTo, family.saddr, family.daddr, back),
+		both(func(f family) exprs { return join(quad(f, family.saddr, family.daddr), in(setDNS+f.suffix), back) }),
+		anyOf(setOutside, family.saddr, join(oif(reg0), notIn(setLinks)), back),
 		refuse)...)
 	c.chain("leaving", concat(
 		both(func(f family) exprs {
@@ -161,10 +154,8 @@ func (c *chains) reach() {
 		both(func(f family) exprs { return join(f.saddr(reg0), in(setLimited+f.suffix), jump("limited")) }))...)
 	// A service with allow_from.
 	c.chain("guarded", concat(
-		both(func(f family) exprs { return join(quad(f, f.daddr, f.saddr), in(setFrom+f.suffix), accept) }),
-		both(func(f family) exprs {
-			return join(iif(reg0), notIn(setLinks), triple(f, f.daddr), in(setInside+f.suffix), accept)
-		}),
+		between(setFrom, family.daddr, family.saddr, accept),
+		anyOf(setInside, family.daddr, join(iif(reg0), notIn(setLinks)), accept),
 		refuse)...)
 	// From elsewhere than a link nobody comes by an address of a service or a pool:
 	// allow_from would take him for that service.
@@ -190,19 +181,51 @@ func (c *chains) reach() {
 		[]exprs{join(known(), accept),
 			join(proto(reg0), equal(reg0, unix.IPPROTO_ICMP), accept),
 			join(proto(reg0), equal(reg0, unix.IPPROTO_ICMPV6), accept)},
-		both(func(f family) exprs { return join(triple(f, f.saddr), in(setHost+f.suffix), accept) }),
-		both(func(f family) exprs { return join(quad(f, f.saddr, f.daddr), in(setDNS+f.suffix), accept) }),
+		anyOf(setHost, family.saddr, nil, accept),
+		both(func(f family) exprs { return join(quad(f, family.saddr, family.daddr), in(setDNS+f.suffix), accept) }),
 		refuse)...)
 	c.base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, 0,
 		join(iif(reg0), in(setLinks), jump("to_host")))
 }
 
-func concat(lists ...[]exprs) (all []exprs) {
-	for _, l := range lists {
-		all = append(all, l...)
-	}
-	return all
+// load puts an address into the register.
+type load = func(f family, reg uint32) exprs
+
+func everybody(f family, reg uint32) exprs {
+	return exprs{&expr.Immediate{Register: reg, Data: make([]byte, 4*f.width)}}
 }
+
+func quad(f family, own, other load) exprs {
+	return join(own(f, reg0), other(f, reg0+f.width), proto(reg0+2*f.width), dport(reg0+2*f.width+1))
+}
+
+// between ends so for what the three sets of that name have of two addresses.
+func between(set string, own, other load, end exprs) (all []exprs) {
+	for _, who := range []load{other, everybody} {
+		all = concat(all,
+			both(func(f family) exprs { return join(own(f, reg0), who(f, reg0+f.width), in(set+ofAll+f.suffix), end) }),
+			both(func(f family) exprs {
+				return join(quad(f, own, who), in(set+ofPort+f.suffix), end)
+			}))
+	}
+	return concat(all, both(func(f family) exprs {
+		return join(quad(f, own, other), in(set+f.suffix), end)
+	}))
+}
+
+// anyOf ends so for what passes the test and the three sets of that name have of one
+// address.
+func anyOf(set string, own load, test, end exprs) []exprs {
+	triple := func(f family) exprs {
+		return join(test, own(f, reg0), proto(reg0+f.width), dport(reg0+f.width+1))
+	}
+	return concat(
+		both(func(f family) exprs { return join(test, own(f, reg0), in(set+ofAll+f.suffix), end) }),
+		both(func(f family) exprs { return join(triple(f), in(set+ofPort+f.suffix), end) }),
+		both(func(f family) exprs { return join(triple(f), in(set+f.suffix), end) }))
+}
+
+func concat(lists ...[]exprs) []exprs { return slices.Concat(lists...) }
 
 // translate leads published ports to their services, and gives what leaves the
 // host's address.

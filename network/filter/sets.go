@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -15,18 +16,27 @@ const (
 	setInner   = "inner"    // saddr, ranges: pools whose services get no way outside
 	setMasq    = "masq"     // saddr, ranges: pools whose services have the host's address outside
 	setGuarded = "guarded"  // daddr: services with allow_from
-	setFrom    = "from"     // daddr . saddr . proto . dport, ranges: who may connect to them
-	setInside  = "inside"   // daddr . proto . dport, ranges: what of them is open to the outside
+	setFrom    = "from"     // daddr . saddr . proto . dport: who may connect to them
+	setInside  = "inside"   // daddr . proto . dport: what of them is open to the outside
 	setLimited = "limited"  // saddr: services with allow_to
-	setTo      = "to"       // saddr . daddr . proto . dport, ranges: where they may connect to
-	setOutside = "outside"  // saddr . proto . dport, ranges: where they may outside
-	setHost    = "host"     // saddr . proto . dport, ranges: where services may on the host
+	setTo      = "to"       // saddr . daddr . proto . dport: where they may connect to
+	setOutside = "outside"  // saddr . proto . dport: where they may outside
+	setHost    = "host"     // saddr . proto . dport: where services may on the host
 	setDNS     = "dns"      // saddr . daddr . proto . dport: their name servers, wherever
 	setSelf    = "self"     // saddr . daddr: a service twice
 	setPorts   = "ports"    // daddr . proto . dport -> addr . port: published on one address
 	setAny     = "anyports" // proto . dport -> addr . port: published on all
 	setRefused = "refused"  // daddr . saddr, made by packets, counted
 	setSpoofed = "spoofed"  // iif: as links, counted
+)
+
+// Those that say who may connect are three sets each. The kernel copies a whole set of
+// concatenated ranges for each change (nft_pipapo_commit), so only what is a range is
+// in one: units, and ports one by one or all, are looked up as they are. An address of
+// zeros is everybody.
+const (
+	ofPort = "_port" // one protocol and port
+	ofAll  = "_all"  // all of them: the key has neither
 )
 
 // kind is what sets of one name have in common.
@@ -51,6 +61,18 @@ var (
 )
 
 func kinds() []kind {
+	return slices.Concat(
+		three(setFrom, addrType, addrType), three(setInside, addrType), three(setTo, addrType, addrType),
+		three(setOutside, addrType), three(setHost, addrType), others())
+}
+
+// three are the sets of one name, whose keys begin so.
+func three(name string, who ...nftables.SetDatatype) []kind {
+	full := slices.Concat(who, types{protoType, portType})
+	return []kind{{name: name, key: full, ranges: true}, {name: name + ofPort, key: full}, {name: name + ofAll, key: who}}
+}
+
+func others() []kind {
 	return []kind{
 		{name: setLinks, key: types{ifaceType}, plain: true},
 		{name: setPins, key: types{ifaceType, etherType, addrType}},
@@ -58,12 +80,7 @@ func kinds() []kind {
 		{name: setInner, key: types{addrType}, ranges: true},
 		{name: setMasq, key: types{addrType}, ranges: true},
 		{name: setGuarded, key: types{addrType}},
-		{name: setFrom, key: types{addrType, addrType, protoType, portType}, ranges: true},
-		{name: setInside, key: types{addrType, protoType, portType}, ranges: true},
 		{name: setLimited, key: types{addrType}},
-		{name: setTo, key: types{addrType, addrType, protoType, portType}, ranges: true},
-		{name: setOutside, key: types{addrType, protoType, portType}, ranges: true},
-		{name: setHost, key: types{addrType, protoType, portType}, ranges: true},
 		{name: setDNS, key: types{addrType, addrType, protoType, portType}},
 		{name: setSelf, key: types{addrType, addrType}},
 		{name: setPorts, key: types{addrType, protoType, portType}, value: types{addrType, portType}},

@@ -145,30 +145,44 @@ func TestManyServices(t *testing.T) {
 	}
 }
 
+// BenchmarkPut is one service that comes and goes beside others: without
+// restrictions, and where each says by a unit or by a network who may connect to it.
 func BenchmarkPut(b *testing.B) {
-	for _, others := range []int{10, 1000} {
-		b.Run(fmt.Sprint(others), func(b *testing.B) {
-			table, err := Open("bench")
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer table.Close(true)
-			var all []Service
-			for n := range others {
-				all = append(all, service(n+1))
-			}
-			if err := table.Sync(bridges, all); err != nil {
-				b.Fatal(err)
-			}
-			s := service(2000)
-			for b.Loop() {
-				if err := table.Put(s); err != nil {
+	for _, c := range []struct {
+		name string
+		from []Peer
+	}{
+		{"open", nil},
+		{"unit", []Peer{{Kind: PeerUnit, Name: "s1", First: 80, Last: 80, Proto: TCP}, {Kind: PeerOutside}}},
+		{"network", []Peer{{Kind: PeerNet, Net: netip.MustParsePrefix("192.0.2.0/24")}}},
+	} {
+		for _, others := range []int{10, 1000} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, others), func(b *testing.B) {
+				table, err := Open("bench")
+				if err != nil {
 					b.Fatal(err)
 				}
-				if err := table.Delete(s.Unit); err != nil {
+				defer table.Close(true)
+				var all []Service
+				for n := range others {
+					s := service(n + 1)
+					s.From = c.from
+					all = append(all, s)
+				}
+				if err := table.Sync(bridges, all); err != nil {
 					b.Fatal(err)
 				}
-			}
-		})
+				s := service(2000)
+				s.From = c.from
+				for b.Loop() {
+					if err := table.Put(s); err != nil {
+						b.Fatal(err)
+					}
+					if err := table.Delete(s.Unit); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
