@@ -133,3 +133,86 @@ func TestOutsideForgesAddress(t *testing.T) {
 		}
 	}
 }
+
+// What an internal bridge's services send outside gets there no more than an answer
+// would come back.
+func TestInternalSendsNothingOutside(t *testing.T) {
+	n, _ := start(t, Bridge{Name: DefaultBridge, Pools: twoPools, NAT: true, Internal: true})
+	attach(t, n, veth("secret"))
+	for _, to := range []string{"192.0.2.2:80", "[2001:db8::2]:80"} {
+		send := func() {
+			within(t, n.pin("secret"), func() {
+				c, err := net.Dial("udp", to)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				c.Write([]byte("x"))
+			})
+		}
+		if from := heard(t, outsideSpace, 80, send); from != "" {
+			t.Errorf("%s hears from %s", to, from)
+		}
+	}
+}
+
+// Name servers may be asked by a service that may connect to nobody, in the outside
+// and on the host, and there is no other way to them than port 53.
+func TestNameServers(t *testing.T) {
+	n, _ := start(t)
+	web := veth("web")
+	web.To = []filter.Peer{}
+	for _, server := range []string{"192.0.2.2", "2001:db8::2", "10.80.0.1", "fd80::1"} {
+		web.DNS = append(web.DNS, netip.MustParseAddr(server))
+	}
+	attach(t, n, web)
+	for _, space := range []string{outsideSpace, hostSpace} {
+		for _, network := range []string{"tcp", "udp"} {
+			serve(t, space, network, ":53")
+			serve(t, space, network, ":54")
+		}
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		try{n.pin("web"), network, "192.0.2.2:53", "[2001:db8::2]:53", true}.check(t)
+		try{n.pin("web"), network, "10.80.0.1:53", "[fd80::1]:53", true}.check(t)
+	}
+	try{n.pin("web"), "udp", "192.0.2.2:54", "[2001:db8::2]:54", false}.check(t)
+	try{n.pin("web"), "tcp", "10.80.0.1:54", "[fd80::1]:54", false}.check(t)
+}
+
+// Refused packets of both families are counted by who was called and who called, and
+// the next manager goes on with the counts.
+func TestRefusedIsCounted(t *testing.T) {
+	n, config := start(t)
+	db := veth("db")
+	db.From = []filter.Peer{}
+	attach(t, n, db)
+	attach(t, n, veth("web"))
+	try{n.pin("web"), "udp", "10.80.0.2:80", "[fd80::2]:80", false}.check(t)
+	in(t, n, "web", "ip addr add 10.80.0.77/32 dev eth0")
+	forge(t, n.pin("web"), "10.80.0.77", "10.80.0.2:80")
+	counts := func(n *Network) (four, six, spoofed uint64) {
+		c, err := n.table.Counters()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, packets := range c.Spoofed {
+			spoofed += packets
+		}
+		count := func(to, from string) uint64 { return c.Refused[netip.MustParseAddr(to)][netip.MustParseAddr(from)] }
+		return count("10.80.0.2", "10.80.0.3"), count("fd80::2", "fd80::3"), spoofed
+	}
+	four, six, spoofed := counts(n)
+	if four != 1 || six != 1 || spoofed == 0 {
+		t.Errorf("refused: %d and %d, want 1 and 1; spoofed: %d", four, six, spoofed)
+	}
+	next, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close(false)
+	if f, s, sp := counts(next); f != four || s != six || sp < spoofed {
+		t.Errorf("the next manager has %d, %d and %d, want %d, %d and %d", f, s, sp, four, six, spoofed)
+	}
+}
