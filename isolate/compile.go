@@ -36,8 +36,8 @@ func Compile(s Spec, h Host) (*Program, error) {
 	} else {
 		c.pidMax()
 	}
-	for i, e := range s.Execs {
-		c.prog.Execs = append(c.prog.Execs, c.exec(e, i == 0))
+	for _, e := range s.Execs {
+		c.prog.Execs = append(c.prog.Execs, c.exec(e))
 	}
 	return c.prog, nil
 }
@@ -60,7 +60,7 @@ func CompileJoin(j JoinSpec, h Host) (*Program, error) {
 		c.add(Step{Call: CallSetns, Args: []Arg{FD(DescTarget), Int(flags)}, Class: ClassNamespace,
 			What: "into the service's namespaces"})
 	}
-	c.prog.Execs = []ExecProgram{c.exec(j.Exec, false)}
+	c.prog.Execs = []ExecProgram{c.exec(j.Exec)}
 	return c.prog, nil
 }
 

@@ -14,11 +14,11 @@ import (
 // exec compiles the steps of one program. What needs privilege comes first;
 // user, capabilities and no_new_privs are last, then only the working
 // directory, which is entered with the user's own rights.
-func (c *compiler) exec(e Exec, first bool) ExecProgram {
+func (c *compiler) exec(e Exec) ExecProgram {
 	x := &execCompiler{e: e, host: c.host, join: c.join, steps: make([]Step, 0, 64)}
 	x.session()
 	x.stdio()
-	x.cgroup(c.spec, first)
+	x.cgroup(c.spec.Namespaces.Has(Cgroup))
 	if e.Privileged && e.Kind != ExecCommand && c.prog.Namespaces.Has(Mount) {
 		x.writableTree()
 	}
@@ -138,32 +138,17 @@ func (x *execCompiler) terminal(s Stdio, class Class) {
 	}
 }
 
-// cgroup starts the cgroup namespace where the program stands, and shows it
-// the file system of that namespace once per start.
-func (x *execCompiler) cgroup(s Spec, first bool) {
-	own := s.Namespaces.Has(Cgroup)
-	if own && x.join {
+// cgroup starts the cgroup namespace where the program stands.
+func (x *execCompiler) cgroup(own bool) {
+	if !own {
+		return
+	}
+	if x.join {
 		// Main's, if it lives still; the reaper has none to join.
 		x.add(Step{Call: CallSetns, Args: []Arg{FD(DescMain), Int(unix.CLONE_NEWCGROUP)}, Class: ClassCgroup, What: "into main's [cgroup]",
 			Tolerate: [2]syscall.Errno{syscall.ESRCH}, SkipDone: 1, If: Need{Desc: DescMain}})
 	}
-	if own {
-		x.add(Step{Call: CallUnshare, Args: []Arg{Int(unix.CLONE_NEWCGROUP)}, Class: ClassCgroup, What: "[cgroup]"})
-	}
-	if !first || !s.Namespaces.Has(Mount) || !own {
-		return
-	}
-	flags := uint64(fsFlags)
-	switch s.Cgroup {
-	case CgroupHost, CgroupAbsent:
-		return
-	case CgroupReadOnly:
-		flags |= unix.MS_RDONLY
-	case CgroupWritable:
-	}
-	m := mountFS("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, "")
-	m.Class = ClassCgroup
-	x.add(m)
+	x.add(Step{Call: CallUnshare, Args: []Arg{Int(unix.CLONE_NEWCGROUP)}, Class: ClassCgroup, What: "[cgroup]"})
 }
 
 // writableTree lifts the read-only tree from a '+' command, in a mount namespace

@@ -230,7 +230,10 @@ func (c *compiler) place(o Opening, target string, attrs uint64) {
 		Bytes(words(attrs, 0, propagation, 0)), Int(32)}, Class: ClassNamespace,
 		What: target + attrNames(attrs, 0) + " " + propagates, If: Need{Desc: o.Desc}})
 	what := target
-	if o.Path != target && o.Content == nil {
+	switch {
+	case o.Cgroup:
+		what = "the service's cgroup on " + target
+	case o.Path != target && o.Content == nil:
 		what = o.Path + " on " + target
 	}
 	c.add(Step{Call: CallMoveMount, Args: []Arg{FD(o.Desc), Str(""), Int(atFDCWD), Str(target),

@@ -242,6 +242,7 @@ type Opening struct {
 	Recursive bool
 	Optional  bool  // a missing path leaves out the steps that use Desc
 	Content   *File // not a path of the host: a read-only file with this content
+	Cgroup    bool  // not a path of the host: the directory of the payload's cgroup
 }
 
 // ExecProgram is the part of a Program that one of the unit's programs runs
@@ -316,6 +317,8 @@ func (o Opening) String() string {
 		s += " in " + o.Root
 	}
 	switch {
+	case o.Cgroup:
+		s = "open_tree the service's cgroup"
 	case o.Content != nil:
 		s = "write a file for " + o.Content.Path
 	case o.Recursive:

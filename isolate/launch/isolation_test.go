@@ -160,6 +160,10 @@ func checkMounts(t *testing.T, lines []string) {
 		if !slices.Contains(options, "nodev") && point != "/dev" && point != "/dev/pts" && f[3] != "/null" {
 			t.Errorf("has device files: %s", l)
 		}
+		// A cgroup outside its namespace reads as "/.." (cgroup_namespaces(7)).
+		if point == "/sys/fs/cgroup" && (f[3] != "/" || !strings.Contains(l, " - cgroup2 ")) {
+			t.Errorf("not the service's own cgroup: %s", l)
+		}
 	}
 	for _, p := range []string{"/", "/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/tmp", "/run", "/proc/sys", "/sys/fs/cgroup"} {
 		if !points[p] {

@@ -40,6 +40,7 @@ type Launcher struct {
 
 	mu    sync.Mutex // from filling the arena to the clone: DONTFORK of one launch would cover another's
 	arena *arena
+	pidFD int32 // written by clone3: in memory that is not the child's too, which would be copied for it
 
 	templates templates
 	stages    stages
@@ -155,7 +156,7 @@ func (l *Launcher) Launch(p *isolate.Program, generation uint64, f Files) (*Proc
 			defer st.close()
 		}
 	}
-	closeAll, err := openAll(p, f.Dir, files)
+	closeAll, err := openAll(p, f, files)
 	defer closeAll()
 	if err != nil {
 		return nil, err
@@ -234,7 +235,7 @@ func (l *Launcher) cloneNow(p *isolate.Program, h handed, flags uint64, cgroup i
 	args := (*cloneArgs)(l.arena.alloc(unsafe.Sizeof(cloneArgs{})))
 	*args = cloneArgs{flags: flags | unix.CLONE_SETTLS, tls: uint64(uintptr(unsafe.Pointer(&img.tls[2]))), exitSignal: uint64(syscall.SIGCHLD),
 		stack: uint64(l.arena.start() + arenaImage), stackSize: stackSize,
-		pidFD: uint64(uintptr(unsafe.Pointer(&img.pidFD)))}
+		pidFD: uint64(uintptr(unsafe.Pointer(&l.pidFD)))}
 	args.cgroup = uint64(cgroup)
 	entry := as.entry()
 	l.dontFork()
@@ -242,7 +243,7 @@ func (l *Launcher) cloneNow(p *isolate.Program, h handed, flags uint64, cgroup i
 	if pid < 0 {
 		return nil, fmt.Errorf("clone3: %w%s", syscall.Errno(-pid), cloneHint(syscall.Errno(-pid)))
 	}
-	return &Process{PID: pid, PIDFD: int(img.pidFD)}, nil
+	return &Process{PID: pid, PIDFD: int(l.pidFD)}, nil
 }
 
 // encode fills the arena.
@@ -335,7 +336,7 @@ func cloneHint(e syscall.Errno) string {
 
 // openAll opens what the program's steps place. The returned function closes
 // it again: the child has copies.
-func openAll(p *isolate.Program, dir string, files map[isolate.Desc]opened) (func(), error) {
+func openAll(p *isolate.Program, f Files, files map[isolate.Desc]opened) (func(), error) {
 	var fds []int
 	closeAll := func() {
 		for _, fd := range fds {
@@ -343,36 +344,53 @@ func openAll(p *isolate.Program, dir string, files map[isolate.Desc]opened) (fun
 		}
 	}
 	for i, o := range p.Open {
-		path := o.Path
-		if o.Content != nil {
-			if dir == "" {
-				return closeAll, fmt.Errorf("%s: cannot start: no directory for the content of %s was handed in", p.Unit, o.Content.Path)
-			}
-			path = filepath.Join(dir, "file"+strconv.Itoa(i))
-			if err := writeContent(path, o.Content); err != nil {
-				return closeAll, fmt.Errorf("%s: cannot start: %w", p.Unit, err)
-			}
-		}
-		fd, err := openTree(o.Root, o.Within, path, o.Recursive)
+		fd, err := openOne(p.Unit, o, i, f)
 		if errors.Is(err, unix.ENOENT) && o.Optional {
 			continue
 		}
 		if err != nil {
-			return closeAll, &StepError{Unit: p.Unit, Step: "open_tree " + path, Errno: err.(syscall.Errno),
-				Class: isolate.ClassNamespace, Hint: openHint(o, err)}
+			return closeAll, err
 		}
 		fds = append(fds, fd)
-		if o.Content != nil {
-			files[o.Desc] = opened{fd: fd}
+		if o.Content != nil || o.Cgroup {
+			files[o.Desc] = opened{fd: fd, isDir: o.Cgroup}
 			continue
 		}
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
-			return closeAll, fmt.Errorf("%s: cannot start: fstat %s: %w", p.Unit, path, err)
+			return closeAll, fmt.Errorf("%s: cannot start: fstat %s: %w", p.Unit, o.Path, err)
 		}
 		files[o.Desc] = opened{fd: fd, isDir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
 	}
 	return closeAll, nil
+}
+
+// openOne opens the i-th opening of a program.
+func openOne(unitName string, o isolate.Opening, i int, f Files) (fd int, err error) {
+	path := o.Path
+	switch {
+	case o.Cgroup:
+		path = "the service's cgroup"
+		fd, err = retry(func() (int, error) {
+			return unix.OpenTree(f.Main, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		})
+	case o.Content != nil:
+		if f.Dir == "" {
+			return -1, fmt.Errorf("%s: cannot start: no directory for the content of %s was handed in", unitName, o.Content.Path)
+		}
+		path = filepath.Join(f.Dir, "file"+strconv.Itoa(i))
+		if err := writeContent(path, o.Content); err != nil {
+			return -1, fmt.Errorf("%s: cannot start: %w", unitName, err)
+		}
+		fallthrough
+	default:
+		fd, err = openTree(o.Root, o.Within, path, o.Recursive)
+	}
+	if err != nil {
+		return -1, &StepError{Unit: unitName, Step: "open_tree " + path, Errno: err.(syscall.Errno),
+			Class: isolate.ClassNamespace, Hint: openHint(o, err)}
+	}
+	return fd, nil
 }
 
 func openHint(o isolate.Opening, err error) string {
