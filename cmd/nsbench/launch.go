@@ -163,7 +163,7 @@ func (g *generation) prepare() (err error) {
 
 // directory makes the record, the doorbell and the socket of /dev/log.
 func (g *generation) directory() (err error) {
-	if err := os.MkdirAll(g.dir, 0o755); err != nil {
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return err
 	}
 	record := filepath.Join(g.dir, "record")

@@ -73,6 +73,7 @@ func New(reserved func()) (*Launcher, error) {
 	if l.host, err = probe(); err != nil {
 		return nil, err
 	}
+	l.getReady()
 	return l, nil
 }
 
@@ -238,8 +239,8 @@ func (l *Launcher) cloneNow(p *isolate.Program, h handed, flags uint64, cgroup i
 		pidFD: uint64(uintptr(unsafe.Pointer(&l.pidFD)))}
 	args.cgroup = uint64(cgroup)
 	entry := as.entry()
-	l.dontFork()
 	pid := fork(args, img, entry)
+	l.getReady()
 	if pid < 0 {
 		return nil, fmt.Errorf("clone3: %w%s", syscall.Errno(-pid), cloneHint(syscall.Errno(-pid)))
 	}
@@ -275,12 +276,17 @@ func (l *Launcher) encode(p *isolate.Program, h handed, as role) (img *image, er
 	return img, e.programs(img, p.Execs, as == roleJoiner)
 }
 
-// dontFork keeps the manager's memory out of the child: the clone then copies
-// no page table of it.
-func (l *Launcher) dontFork() {
+// getReady does what makes the next clone cheaper, while this one's child sets
+// itself up. It keeps the manager's memory out of children: the clone then copies
+// no page table of it. (What is mapped between is copied, and the child unmaps it.)
+// And it takes the arena's pages back from sharing, one fault instead of one for
+// each page that is filled next (madvise(2), MADV_POPULATE_WRITE, Linux 5.14;
+// before, they come one by one).
+func (l *Launcher) getReady() {
 	// Unmapped pages in the range are an error that changes nothing (madvise(2), ENOMEM).
 	unix.Syscall(unix.SYS_MADVISE, l.keepEnd, l.arena.start()-l.keepEnd, unix.MADV_DONTFORK)
 	unix.Syscall(unix.SYS_MADVISE, l.arena.end(), l.top-l.arena.end(), unix.MADV_DONTFORK)
+	unix.Syscall(unix.SYS_MADVISE, l.arena.start(), pageUp(l.arena.off), unix.MADV_POPULATE_WRITE)
 }
 
 // fork makes the one call between beforeFork and afterFork.
