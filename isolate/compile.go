@@ -220,23 +220,25 @@ func (c *compiler) pidMax() {
 	}
 }
 
-var cloneFlag = map[Namespaces]uint64{Mount: unix.CLONE_NEWNS, PID: unix.CLONE_NEWPID, IPC: unix.CLONE_NEWIPC,
-	UTS: unix.CLONE_NEWUTS, Cgroup: unix.CLONE_NEWCGROUP, Net: unix.CLONE_NEWNET, User: unix.CLONE_NEWUSER,
-	Time: unix.CLONE_NEWTIME}
+var cloneFlag = [...]struct {
+	ns   Namespaces
+	flag uint64
+}{{Mount, unix.CLONE_NEWNS}, {PID, unix.CLONE_NEWPID}, {IPC, unix.CLONE_NEWIPC}, {UTS, unix.CLONE_NEWUTS},
+	{Cgroup, unix.CLONE_NEWCGROUP}, {Net, unix.CLONE_NEWNET}, {User, unix.CLONE_NEWUSER}, {Time, unix.CLONE_NEWTIME}}
 
 func cloneFlags(n Namespaces) (flags uint64) {
-	for ns, f := range cloneFlag {
-		if n.Has(ns) {
-			flags |= f
+	for _, c := range cloneFlag {
+		if n.Has(c.ns) {
+			flags |= c.flag
 		}
 	}
 	return flags
 }
 
 func prctl(class Class, what string, args ...uint64) Step {
-	s := Step{Call: CallPrctl, Class: class, What: what}
-	for _, a := range args {
-		s.Args = append(s.Args, Int(a))
+	s := Step{Call: CallPrctl, Class: class, What: what, Args: make([]Arg, len(args))}
+	for i, a := range args {
+		s.Args[i] = Int(a)
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -230,7 +231,7 @@ func (x *execCompiler) privileges() {
 	if !cr.KeepAll {
 		for bit := 0; bit <= x.host.LastCap; bit++ {
 			if cr.Bounding>>bit&1 == 0 {
-				x.add(prctl(ClassCapabilities, "drop "+CapabilityName(bit), unix.PR_CAPBSET_DROP, uint64(bit)))
+				x.add(dropCapability(bit))
 			}
 		}
 	}
@@ -314,6 +315,27 @@ var capabilityNames = [...]string{"chown", "dac_override", "dac_read_search", "f
 	"sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control",
 	"setfcap", "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
 	"checkpoint_restore"}
+
+// capabilityDrops are the most numerous steps of a start, and always the same.
+var capabilityDrops = sync.OnceValue(func() []Step {
+	steps := make([]Step, len(capabilityNames))
+	for bit := range steps {
+		steps[bit] = newDrop(bit)
+	}
+	return steps
+})
+
+// dropCapability takes a capability out of the bounding set (capabilities(7)).
+func dropCapability(bit int) Step {
+	if bit < len(capabilityNames) {
+		return capabilityDrops()[bit]
+	}
+	return newDrop(bit)
+}
+
+func newDrop(bit int) Step {
+	return prctl(ClassCapabilities, "drop "+CapabilityName(bit), unix.PR_CAPBSET_DROP, uint64(bit))
+}
 
 // CapabilityName gives the name of a capability without "cap_", or its number
 // where the kernel is newer than this table.
