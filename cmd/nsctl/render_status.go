@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,8 +87,20 @@ func renderStatus(w io.Writer, v view, st control.UnitStatus, logs []control.Log
 	s.isolation(st)
 	s.numbers(st)
 	s.processes(st)
+	if st.Failure != nil {
+		st.Failure = withoutShown(*st.Failure, logs)
+	}
 	s.trouble(st)
 	renderTail(w, v, st, logs, notLogs)
+}
+
+// withoutShown leaves out what the program wrote where the log's end shows it
+// anyway, and when.
+func withoutShown(f control.Failure, logs []control.LogRecord) *control.Failure {
+	f.Lines = slices.DeleteFunc(slices.Clone(f.Lines), func(line string) bool {
+		return slices.ContainsFunc(logs, func(r control.LogRecord) bool { return r.Text == line })
+	})
+	return &f
 }
 
 func (s statusText) file(st control.UnitStatus) {
