@@ -65,6 +65,12 @@ func (m *Manager) adopt() {
 		m.sweep(machine.Ref{Unit: f.Unit, Generation: f.Number}, f.Slice, func() {})
 	}
 	m.drop(inherited)
+	for name, a := range found {
+		if a.Lost() {
+			m.lost = append(m.lost, name)
+		}
+	}
+	slices.Sort(m.lost)
 	m.startedWith()
 	m.carryOut(m.engine.Adopt(slices.Collect(maps.Values(found)), now()))
 	_, effects := m.install()

@@ -108,7 +108,11 @@ func jobError(name, verb string, d machine.JobDone, f *control.Failure, other st
 func failedJob(e *control.Error, cannot, text, verb string, d machine.JobDone, f *control.Failure) {
 	switch {
 	case verb == control.VerbReload && d.Reason.Result != machine.Success && text == "it runs on as it was":
-		e.Code, e.Message = control.CodeFailed, fmt.Sprintf("%sexec_reload failed (%s); %s", cannot, d.Reason.Result, text)
+		how := "failed (" + string(d.Reason.Result) + ")" // no end of a process: a time limit, say
+		if d.Reason.Status != (machine.Status{}) {
+			how = ended(d.Reason.Status)
+		}
+		e.Code, e.Message = control.CodeFailed, fmt.Sprintf("%sexec_reload %s; %s", cannot, how, text)
 		e.Hint = "nsctl logs -u " + e.Unit
 	case verb == control.VerbReload && strings.Contains(text, "not running"):
 		e.Code, e.Message = control.CodeNotActive, cannot+text

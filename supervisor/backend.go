@@ -33,6 +33,7 @@ func (b backend) Manager(ctx context.Context) (control.ManagerStatus, error) {
 		UnitPath: m.cfg.UnitPath, RuntimeDir: m.cfg.RuntimeDir, LogDir: m.cfg.LogDir}
 	err := m.call(ctx, func() {
 		st.BootUsec, st.ManagerRestarts, st.LastEnd = m.state.BootUsec, m.state.Restarts, m.lastEnd
+		st.LostUnits = slices.Clone(m.lost)
 		st.Problems = slices.Clone(m.problems)
 		st.OwnsMachine, st.Shutdown = m.ownsMachine(), m.state.Shutdown
 		for _, name := range m.unitNames() {

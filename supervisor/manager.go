@@ -43,6 +43,7 @@ type Manager struct {
 	began    time.Time
 	state    instanceState
 	lastEnd  string
+	lost     []string // units whose reaper had ended when this manager came
 
 	launcher      *launch.Launcher
 	cgroups       *launch.Cgroups

@@ -67,7 +67,7 @@ func renderManager(w io.Writer, v view, m control.ManagerStatus) {
 	fmt.Fprintln(w, line)
 	manager := fmt.Sprintf("manager pid %d, since %s", m.PID, v.at(m.SinceUsec).Format("Mon 2006-01-02 15:04:05"))
 	if m.ManagerRestarts > 0 {
-		manager += " (restarted " + times(m.ManagerRestarts) + prefixed(": ", clean(m.LastEnd)) + "; no service was touched)"
+		manager += " (restarted " + times(m.ManagerRestarts) + prefixed(": ", clean(m.LastEnd)) + "; " + touched(m.LostUnits) + ")"
 	}
 	fmt.Fprintln(w, "        "+manager)
 	if parts := machineParts(m); len(parts) > 0 {
@@ -76,6 +76,20 @@ func renderManager(w io.Writer, v view, m control.ManagerStatus) {
 	for _, p := range m.Problems {
 		fmt.Fprintln(w, "        "+v.paint(yellow, "problem: "+clean(p)))
 	}
+}
+
+// touched says what the manager's last end did to the services.
+func touched(lost []string) string {
+	const most = 3
+	switch n := len(lost); {
+	case n == 0:
+		return "no service was touched"
+	case n > most:
+		return fmt.Sprintf("%d services had lost their reaper: %s ...", n, clean(strings.Join(lost[:most], ", ")))
+	case n > 1:
+		return "these had lost their reaper: " + clean(strings.Join(lost, ", "))
+	}
+	return clean(lost[0]) + " had lost its reaper, no other was touched"
 }
 
 func machineParts(m control.ManagerStatus) []string {

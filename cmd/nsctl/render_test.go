@@ -103,6 +103,22 @@ func TestRenderStatus(t *testing.T) {
 	}
 }
 
+// What the program wrote stands once: beside the cause, or where the log's end shows it.
+func TestExcerptIsNotRepeated(t *testing.T) {
+	st := failed()
+	line := st.Failure.Lines[0]
+	for name, logs := range map[string][]control.LogRecord{"in the log's end": {{TimeUsec: before(time.Minute), Text: line}}, "not in it": testLogs()} {
+		var b bytes.Buffer
+		renderStatus(&b, testView(0), st, logs, "")
+		if n := strings.Count(b.String(), line); n != 1 {
+			t.Errorf("%s: the line stands %d times:\n%s", name, n, b.String())
+		}
+	}
+	if len(st.Failure.Lines) != 1 {
+		t.Error("the status itself was changed")
+	}
+}
+
 // checkOutput is what holds for everything that is printed: no control
 // characters, and no line wider than the terminal (the hint is for copying, and
 // is left whole).
@@ -143,6 +159,21 @@ func TestRenderOverview(t *testing.T) {
 		checkOutput(t, list.String(), width)
 		list.WriteTo(&b)
 		golden(t, fmt.Sprintf("overview-%d", width), b.Bytes())
+	}
+}
+
+func TestRenderLostUnits(t *testing.T) {
+	for _, c := range []struct {
+		lost []string
+		want string
+	}{{nil, "no service was touched)"}, {[]string{"web"}, "web had lost its reaper, no other was touched)"},
+		{[]string{"db", "web"}, "these had lost their reaper: db, web)"},
+		{[]string{"a", "b", "c", "d"}, "4 services had lost their reaper: a, b, c ...)"}} {
+		var b bytes.Buffer
+		renderManager(&b, testView(0), control.ManagerStatus{ManagerRestarts: 1, LostUnits: c.lost})
+		if !strings.Contains(b.String(), "(restarted once; "+c.want) {
+			t.Errorf("%q: %s", c.lost, b.String())
+		}
 	}
 }
 

@@ -10,11 +10,14 @@ type ManagerStatus struct {
 	PID   int    `json:"pid"`
 	// SinceUsec is when this manager started, BootUsec when the first manager
 	// of this instance did; ManagerRestarts counts those between, and
-	// LastEnd says how the one before ended ("killed by SIGKILL").
+	// LastEnd says how the one before ended ("killed by SIGKILL"). LostUnits
+	// had lost their reaper when this one came; the others it found running.
 	SinceUsec       int64  `json:"since_usec"`
 	BootUsec        int64  `json:"boot_usec,omitempty"`
 	ManagerRestarts int    `json:"manager_restarts,omitempty"`
 	LastEnd         string `json:"last_end,omitempty"`
+
+	LostUnits []string `json:"lost_units,omitempty"`
 	// OwnsMachine says that process 1 is nsinit's, and /v1/machine works;
 	// Shutdown is the one that waits for its time.
 	OwnsMachine bool      `json:"owns_machine,omitempty"`

@@ -112,7 +112,7 @@ func (e *Engine) missed(u *record, seen Observed) []Event {
 	}
 	news = append(news, recorded(r, seen)...)
 	news = append(news, named(r, seen.Named, u.cfg)...)
-	if !seen.Reaper && (u.m.Reaper || seen.Populated) {
+	if reaperLost(u.m.Reaper, seen) {
 		news = append(news, ReaperLost{r, Status{Code: CodeUnknown}})
 	}
 	if !seen.Populated && (seen.Reaper || u.m.Reaper) {
@@ -120,6 +120,18 @@ func (e *Engine) missed(u *record, seen Observed) []Event {
 	}
 	return news
 }
+
+// Lost reports whether the unit's reaper ended while no manager ran: killed
+// together with it, say.
+func (a Adopted) Lost() bool {
+	s, seen := a.Snapshot, a.Observed
+	if seen.Generation != s.Generation {
+		return false // a start that the dead manager had not come to note
+	}
+	return s.Held && s.State != Releasing && reaperLost(s.Reaper, seen)
+}
+
+func reaperLost(had bool, seen Observed) bool { return !seen.Reaper && (had || seen.Populated) }
 
 // recorded reads the record as events.
 func recorded(r Ref, seen Observed) []Event {

@@ -255,7 +255,7 @@ func (e *Engine) driveReload(i int) {
 	case j.running && s.Up() && u.m.ReloadResult == Success:
 		e.endJob(i, JobDoneOK, Reason{})
 	case j.running:
-		e.endJob(i, JobFailed, Reason{Result: u.m.ReloadResult, Text: "it runs on as it was"})
+		e.endJob(i, JobFailed, Reason{Result: u.m.ReloadResult, Status: u.m.ReloadStatus, Text: "it runs on as it was"})
 	case s == Running || s == Exited:
 		j.running = true
 		e.apply(i, reloadUnit{})

@@ -170,6 +170,9 @@ func (s *step) onHookEnd(run uint64, result Result, status Status, setup Setup) 
 			s.deadlineIn(s.cfg.TimeoutStart)
 			return
 		}
+		if s.m.ReloadStatus = (Status{}); result != Success {
+			s.m.ReloadStatus = status
+		}
 		s.reloaded(result)
 	case Stop:
 		s.nextHook(more, result, func() { s.enterSignal(StopSigterm, Success) })
@@ -208,7 +211,7 @@ func (s *step) onReload() {
 			s.bug() // the engine refuses it
 			return
 		}
-		s.m.ReloadResult = Success
+		s.m.ReloadResult, s.m.ReloadStatus = Success, Status{}
 		s.enter(Reloading)
 		s.feedWatchdog()
 		s.deadlineIn(s.cfg.TimeoutStart)

@@ -42,8 +42,9 @@ type Machine struct {
 	Failed      string   `json:"failed,omitempty"` // the condition that did not hold
 
 	ReloadResult Result  `json:"reload_result,omitempty"`
-	ReloadAt     Instant `json:"reload_at,omitempty"`   // reload_signal was sent, and RELOADING=1 has not come since
-	StatusText   string  `json:"status_text,omitempty"` // STATUS=
+	ReloadStatus Status  `json:"reload_status,omitzero"` // of the exec_reload that failed
+	ReloadAt     Instant `json:"reload_at,omitempty"`    // reload_signal was sent, and RELOADING=1 has not come since
+	StatusText   string  `json:"status_text,omitempty"`  // STATUS=
 	NotifyErrno  int     `json:"notify_errno,omitempty"`
 
 	// Deadline is when the state's time is up, Watchdog when the next
