@@ -243,7 +243,7 @@ func TestProfiles(t *testing.T) {
 	if diff := cmp.Diff([]string{"network host (whole machine)"}, daemon.Relaxations); diff != "" {
 		t.Error(diff)
 	}
-	if host.Isolation.Namespaces != (Namespaces{Cgroup: true}) || host.Security.CapabilityBoundingSet != AllCapabilities ||
+	if host.Isolation.Namespaces != (Namespaces{}) || host.Security.CapabilityBoundingSet != AllCapabilities ||
 		host.Security.NoNewPrivileges || host.Filesystem.PrivateTmp || host.Filesystem.ProtectSystem != "false" || host.Security.ProtectClock {
 		t.Errorf("host: %+v %+v %+v", host.Isolation, host.Security, host.Filesystem)
 	}

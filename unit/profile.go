@@ -31,7 +31,7 @@ func profileCapabilities(profile string) uint64 {
 
 func profileNamespaces(profile string) Namespaces {
 	if profile == ProfileHost {
-		return Namespaces{Cgroup: true}
+		return Namespaces{}
 	}
 	return Namespaces{Mount: true, Pid: true, Ipc: true, Uts: true, Cgroup: true}
 }
