@@ -24,6 +24,12 @@ for unit in nsinit.service nsinit.slice; do
 	chmod 644 "$DESTDIR$SYSTEMDDIR/$unit"
 done
 
+# The group of operators is made by whoever reads sysusers.d(5): systemd, or nsinit
+# as process 1. A package calls systemd-sysusers. systemd has no place for it
+# below another prefix than /usr.
+install -d "$DESTDIR/usr/lib/sysusers.d"
+install -m 644 "$here/sysusers.conf" "$DESTDIR/usr/lib/sysusers.d/nsinit.conf"
+
 # Shells and logins on terminals. No target that a boot reaches wants them until
 # somebody enables them.
 install -m 644 "$here"/units/*.toml "$DESTDIR$UNITDIR/"

@@ -114,10 +114,18 @@ lane_packaging() {
 	local root=$work/install ok=0
 	make -s install DESTDIR="$root" || return 1
 	verify_systemd "$root" || ok=1
+	verify_group "$root" || ok=1
 	verify_manual || ok=1
 	bin/nsctl verify examples/*.toml examples/daemons/*.toml packaging/units/*.toml || ok=1
 	rm -rf "$root"
 	return $ok
+}
+
+# The installed file makes the group of operators in an empty root.
+verify_group() {
+	mkdir -p "$1/etc"
+	systemd-sysusers --root="$1" nsinit.conf >/dev/null && grep -q '^nsinit:' "$1/etc/group" &&
+		echo "systemd-sysusers: nsinit.conf makes the group nsinit" || { echo "systemd-sysusers makes no group nsinit"; return 1; }
 }
 
 # systemd-analyze wants the executable of ExecStart= to exist under that name.

@@ -60,9 +60,11 @@ func (a *app) cat(u control.UnitText, resolved bool) error {
 }
 
 func enableCmd(a *app) *cobra.Command {
-	return changeCmd(a, "enable", "Make units wanted at boot", func(ctx context.Context, r control.EnableRequest) (control.EnableReply, error) {
+	cmd := changeCmd(a, "enable", "Make units wanted at boot", func(ctx context.Context, r control.EnableRequest) (control.EnableReply, error) {
 		return a.api().Enable(ctx, r)
 	})
+	cmd.Aliases = []string{"reenable"} // there are no links that could be out of date
+	return cmd
 }
 
 func disableCmd(a *app) *cobra.Command {
