@@ -28,7 +28,7 @@ GOTAGS = nethttpomithttp2
 # What runs once per boot, request or unit, or never (TLS comes with net/http), is
 # not inlined: 0.9 MB of nsinit and 0.6 MB of nsctl, and less to read from a slow
 # disk. What a launch, the loop and the logs run through is. The last match counts.
-COLD = crypto/... vendor/... net/... encoding/... regexp/... mime/... compress/... math/big \
+COLD = fmt reflect crypto/... vendor/... net/... encoding/... regexp/... mime/... compress/... math/big \
 	github.com/google/... github.com/mdlayher/... github.com/BurntSushi/... github.com/spf13/... \
 	github.com/nsinit/nsinit/unit/... github.com/nsinit/nsinit/network/... \
 	github.com/nsinit/nsinit/supervisor/... github.com/nsinit/nsinit/cmd/...
