@@ -75,7 +75,7 @@ func sh(t testing.TB, script string) string {
 // baseline is all that the host has of links, addresses, routes and rules.
 func baseline(t testing.TB) string {
 	t.Helper()
-	return sh(t, `ip -br link | grep -v '^lo'; ip -br addr; ip route; ip -6 route | sort
+	return sh(t, `ip -br link | awk '$1 != "lo" {print $1, $3}'; ip -br addr | awk '{$2 = ""; print}'; ip route; ip -6 route | sort
 { nft list ruleset | grep -v 'counter packets' || true; }
 cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`)
 }
