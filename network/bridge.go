@@ -319,7 +319,7 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 // raise sets up the host's end, after the other one: that is when both have a
 // carrier. What is for the service's addresses leads there, and nowhere else.
 func (n *Network) raise(unit string, at *AttachedLink) error {
-	list := []request{setUp(at.index, at.Host, n.unitTag(unit, at.Name), true)}
+	list := []request{setUpSilent(at.index, at.Host, n.unitTag(unit, at.Name))}
 	return n.host.do(append(list, at.routes()...)...)
 }
 

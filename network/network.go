@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -45,6 +46,19 @@ type Network struct {
 type bridge struct {
 	Bridge
 	index uint32
+}
+
+// record is the file of a unit: what it asked for, and what each link was given.
+// Its namespace is not asked for that: a service with CAP_NET_ADMIN may have
+// given itself the addresses of others there.
+type record struct {
+	Spec  Spec
+	Given []given
+}
+
+type given struct {
+	Addresses []netip.Prefix
+	MAC       net.HardwareAddr
 }
 
 // attachment is what a unit has.
@@ -166,26 +180,25 @@ func (n *Network) adoptUnit(unit string, ours map[string]linkInfo) (*attachment,
 	if err != nil {
 		return nil, err
 	}
-	a := &attachment{}
-	if err := json.Unmarshal(b, &a.spec); err != nil {
+	var was record
+	if err := json.Unmarshal(b, &was); err != nil {
 		return nil, fmt.Errorf("cannot read what its network was to be: %w", err)
 	}
-	fd, err := n.open(unit)
-	if err != nil {
-		return nil, fmt.Errorf("cannot find its network namespace: %w", err)
+	if was.Spec.Unit != unit || len(was.Given) != len(was.Spec.Links) {
+		return nil, errors.New("cannot tell what its network was: its file is another's")
 	}
-	defer unix.Close(fd)
-	present, err := read(fd)
+	a := &attachment{spec: was.Spec}
+	inside, err := n.dialInside(unit)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot look into its network namespace: %w", err)
 	}
-	for _, l := range a.spec.Links {
-		have, ok := present[l.Name]
-		if !ok {
-			return nil, fmt.Errorf("cannot find its link %s", l.Name)
+	defer inside.close()
+	for i, l := range a.spec.Links {
+		if _, err := inside.link(0, l.Name); err != nil {
+			return nil, err
 		}
 		at := n.described(l)
-		at.Addresses, at.mac = have.addresses, have.mac
+		at.Addresses, at.mac = was.Given[i].Addresses, was.Given[i].MAC
 		if l.Kind == Veth {
 			end, ok := ours[n.unitTag(unit, l.Name)]
 			if !ok {
@@ -209,6 +222,16 @@ func (n *Network) adoptUnit(unit string, ours map[string]linkInfo) (*attachment,
 	return a, nil
 }
 
+// dialInside speaks with the kernel about a unit's namespace.
+func (n *Network) dialInside(unit string) (*kernel, error) {
+	fd, err := n.open(unit)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return dial(fd)
+}
+
 // described is a link as it is asked for, with its bridge.
 func (n *Network) described(l Link) AttachedLink {
 	at := AttachedLink{Name: l.Name, Kind: l.Kind, Parent: l.Parent}
@@ -227,41 +250,6 @@ func (n *Network) described(l Link) AttachedLink {
 		at.Gateways = append(at.Gateways, gatewayOf(p))
 	}
 	return at
-}
-
-// inside is a link in a service's namespace.
-type inside struct {
-	linkInfo
-	addresses []netip.Prefix
-}
-
-// read gives the links of a namespace by name, without the addresses that the
-// kernel gives by itself.
-func read(netns int) (map[string]inside, error) {
-	k, err := dial(netns)
-	if err != nil {
-		return nil, err
-	}
-	defer k.close()
-	links, err := k.links()
-	if err != nil {
-		return nil, err
-	}
-	addresses, err := k.addresses()
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]inside{}
-	for _, l := range links {
-		in := inside{linkInfo: l}
-		for _, a := range addresses {
-			if a.index == l.index && !a.prefix.Addr().IsLinkLocalUnicast() {
-				in.addresses = append(in.addresses, a.prefix)
-			}
-		}
-		out[l.name] = in
-	}
-	return out, nil
 }
 
 // problem keeps one for Overview.
@@ -390,17 +378,61 @@ func (n *Network) rules(a *attachment, s Spec) error {
 	} else if err := n.table.Put(service(s, a.links)); err != nil {
 		return err
 	}
+	if narrowed := len(a.spec.Links) > 0 && !sameReach(a.spec, s); narrowed {
+		if err := n.cutOff(a.links); err != nil {
+			return err
+		}
+	}
 	if err := n.loopback(s, a.links); err != nil {
 		return err
 	}
-	text, err := json.Marshal(s)
+	if err := n.remember(s, a.links); err != nil {
+		return err
+	}
+	a.spec = s
+	return nil
+}
+
+// sameReach reports whether the same may connect by both.
+func sameReach(a, b Spec) bool {
+	return reflect.DeepEqual(a.From, b.From) && reflect.DeepEqual(a.To, b.To) && reflect.DeepEqual(a.Publish, b.Publish)
+}
+
+// cutOff ends what is connected over links. A kernel that cannot be asked for
+// connections (nf_conntrack_netlink) keeps them.
+func (n *Network) cutOff(links []AttachedLink) error {
+	if n.table == nil { // nothing was let through, and maybe nothing tracked
+		return nil
+	}
+	var all []netip.Addr
+	for _, l := range links {
+		for _, p := range l.Addresses {
+			if l.Kind == Veth {
+				all = append(all, p.Addr())
+			}
+		}
+	}
+	err := cutOff(all)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+		n.problem(fmt.Errorf("what was connected to a service stays so when its rules change or its address is another's: %w", err))
+		return nil
+	}
+	return err
+}
+
+// remember writes the file of a unit.
+func (n *Network) remember(s Spec, links []AttachedLink) error {
+	r := record{Spec: s}
+	for _, l := range links {
+		r.Given = append(r.Given, given{l.Addresses, l.mac})
+	}
+	text, err := json.Marshal(r)
 	if err == nil {
 		err = writeFile(n.file(s.Unit), text)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remember its network: %w", err)
 	}
-	a.spec = s
 	return nil
 }
 
@@ -480,8 +512,10 @@ func (n *Network) detach(units ...string) error {
 		errs = append(errs, n.table.Delete(units...))
 	}
 	var links []linkInfo
+	var held []AttachedLink
 	for _, u := range units {
 		a := n.units[u]
+		held = append(held, a.links...)
 		a.reserved.release()
 		for _, l := range a.links {
 			if l.Kind == Veth && l.index != 0 {
@@ -496,7 +530,7 @@ func (n *Network) detach(units ...string) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, n.removeLinks(links))...)
+	return errors.Join(append(errs, n.removeLinks(links), n.cutOff(held))...)
 }
 
 // batch is the group that links get which are removed together.
@@ -530,12 +564,10 @@ func gone(err error) error {
 }
 
 func (n *Network) removeInside(unit, link string) error {
-	fd, err := n.open(unit)
-	if err != nil {
+	k, err := n.dialInside(unit)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it has gone with its namespace
 	}
-	defer unix.Close(fd)
-	k, err := dial(fd)
 	if err != nil {
 		return err
 	}

@@ -104,14 +104,13 @@ func nested(e *netlink.AttributeEncoder, kind uint16, f func(*netlink.AttributeE
 	e.Nested(kind, func(e *netlink.AttributeEncoder) error { f(e); return nil })
 }
 
-// linkBody is a struct ifinfomsg and its attributes. up sets the link up.
-func linkBody(index uint32, up bool, f func(*netlink.AttributeEncoder)) []byte {
+// linkBody is a struct ifinfomsg, with the flags that are to be set, and its
+// attributes.
+func linkBody(index, flags uint32, f func(*netlink.AttributeEncoder)) []byte {
 	b := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(b[4:], index)
-	if up {
-		binary.NativeEndian.PutUint32(b[8:], unix.IFF_UP)
-		binary.NativeEndian.PutUint32(b[12:], unix.IFF_UP)
-	}
+	binary.NativeEndian.PutUint32(b[8:], flags)
+	binary.NativeEndian.PutUint32(b[12:], flags)
 	if f == nil {
 		return b
 	}
@@ -142,7 +141,7 @@ func noLinkLocal(e *netlink.AttributeEncoder) {
 
 // addVeth makes a pair: name here, and peer where netns is.
 func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int) request {
-	return request{"make the veth " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+	return request{"make the veth " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, name)
 		if mtu > 0 {
 			e.Uint32(unix.IFLA_MTU, uint32(mtu))
@@ -150,7 +149,7 @@ func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int)
 		nested(e, unix.IFLA_LINKINFO, func(e *netlink.AttributeEncoder) {
 			e.String(unix.IFLA_INFO_KIND, "veth")
 			nested(e, unix.IFLA_INFO_DATA, func(e *netlink.AttributeEncoder) {
-				e.Bytes(vethInfoPeer, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+				e.Bytes(vethInfoPeer, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 					e.String(unix.IFLA_IFNAME, peer)
 					e.Uint32(unix.IFLA_NET_NS_FD, uint32(netns))
 					e.Bytes(unix.IFLA_ADDRESS, mac)
@@ -165,7 +164,7 @@ func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int)
 
 // addBridge makes a bridge without spanning tree, delay and multicast snooping.
 func addBridge(name string, mac net.HardwareAddr, mtu int) request {
-	return request{"make the bridge " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+	return request{"make the bridge " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, name)
 		e.Bytes(unix.IFLA_ADDRESS, mac)
 		if mtu > 0 {
@@ -184,7 +183,7 @@ func addBridge(name string, mac net.HardwareAddr, mtu int) request {
 
 // addAbove makes a macvlan or vlan on the link parent, in the namespace netns.
 func addAbove(l Link, parent uint32, netns int) request {
-	return request{fmt.Sprintf("make the %s %s on %s", l.Kind, l.Name, l.Parent), unix.RTM_NEWLINK, makeNew, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+	return request{fmt.Sprintf("make the %s %s on %s", l.Kind, l.Name, l.Parent), unix.RTM_NEWLINK, makeNew, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, l.Name)
 		e.Uint32(unix.IFLA_LINK, parent)
 		e.Uint32(unix.IFLA_NET_NS_FD, uint32(netns))
@@ -209,7 +208,18 @@ func addAbove(l Link, parent uint32, netns int) request {
 
 // setUp sets a link up, and its alias; quiet gives it no address of its own.
 func setUp(index uint32, name, alias string, quiet bool) request {
-	return request{"set up " + name, unix.RTM_NEWLINK, 0, linkBody(index, true, func(e *netlink.AttributeEncoder) {
+	return setFlags(index, name, unix.IFF_UP, alias, quiet)
+}
+
+// setUpSilent is setUp of a link whose neighbours are told to the kernel: it does
+// not ask by ARP nor answer, and learns from nobody who asks it. The kernel's table
+// of neighbours is one for all links, and a service could fill it.
+func setUpSilent(index uint32, name, alias string) request {
+	return setFlags(index, name, unix.IFF_UP|unix.IFF_NOARP, alias, true)
+}
+
+func setFlags(index uint32, name string, flags uint32, alias string, quiet bool) request {
+	return request{"set up " + name, unix.RTM_NEWLINK, 0, linkBody(index, flags, func(e *netlink.AttributeEncoder) {
 		if alias != "" {
 			e.String(unix.IFLA_IFALIAS, alias)
 		}
@@ -220,24 +230,24 @@ func setUp(index uint32, name, alias string, quiet bool) request {
 }
 
 func setAlias(index uint32, name, alias string) request {
-	return request{"tag " + name, unix.RTM_NEWLINK, 0, linkBody(index, false, func(e *netlink.AttributeEncoder) {
+	return request{"tag " + name, unix.RTM_NEWLINK, 0, linkBody(index, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFALIAS, alias)
 	})}
 }
 
 func setGroup(index uint32, name string, group uint32) request {
-	return request{"group " + name, unix.RTM_NEWLINK, 0, linkBody(index, false, func(e *netlink.AttributeEncoder) {
+	return request{"group " + name, unix.RTM_NEWLINK, 0, linkBody(index, 0, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.IFLA_GROUP, group)
 	})}
 }
 
 func deleteLink(index uint32, name string) request {
-	return request{"remove " + name, unix.RTM_DELLINK, 0, linkBody(index, false, nil)}
+	return request{"remove " + name, unix.RTM_DELLINK, 0, linkBody(index, 0, nil)}
 }
 
 // deleteGroup removes all links of a group at once, which costs what one does.
 func deleteGroup(group uint32) request {
-	return request{"remove links", unix.RTM_DELLINK, 0, linkBody(0, false, func(e *netlink.AttributeEncoder) {
+	return request{"remove links", unix.RTM_DELLINK, 0, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 		e.Uint32(unix.IFLA_GROUP, group)
 	})}
 }
@@ -328,7 +338,7 @@ type linkInfo struct {
 
 // links lists those of the namespace.
 func (k *kernel) links() (list []linkInfo, err error) {
-	messages, err := k.dump("list links", unix.RTM_GETLINK, linkBody(0, false, nil))
+	messages, err := k.dump("list links", unix.RTM_GETLINK, linkBody(0, 0, nil))
 	for _, m := range messages {
 		l, e := parseLink(m.Data)
 		if e != nil {
@@ -341,7 +351,7 @@ func (k *kernel) links() (list []linkInfo, err error) {
 
 // link finds one by index, or by name where that is 0.
 func (k *kernel) link(index uint32, name string) (l linkInfo, err error) {
-	body := linkBody(index, false, func(e *netlink.AttributeEncoder) {
+	body := linkBody(index, 0, func(e *netlink.AttributeEncoder) {
 		if index == 0 {
 			e.String(unix.IFLA_IFNAME, name)
 		}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nsinit/nsinit/network/filter"
 )
 
@@ -57,7 +55,7 @@ func (n *Network) Overview() (o Overview, err error) {
 
 // count fills in what has passed and what was refused.
 func (n *Network) count(s *State, host map[uint32]linkInfo, counted filter.Counters) {
-	var others map[string]inside
+	var others map[string]Traffic
 	for _, l := range s.Links {
 		if l.Kind == Veth {
 			s.Traffic = s.plus(host[l.index].traffic.turned())
@@ -65,7 +63,7 @@ func (n *Network) count(s *State, host map[uint32]linkInfo, counted filter.Count
 			if others == nil {
 				others = n.inside(s.Unit)
 			}
-			s.Traffic = s.plus(others[l.Name].traffic)
+			s.Traffic = s.plus(others[l.Name])
 		}
 		for _, p := range l.Addresses {
 			for from, packets := range counted.Refused[p.Addr()] {
@@ -78,15 +76,20 @@ func (n *Network) count(s *State, host map[uint32]linkInfo, counted filter.Count
 	}
 }
 
-// inside is the namespace of a unit; none where it cannot be read.
-func (n *Network) inside(unit string) map[string]inside {
-	fd, err := n.open(unit)
+// inside is what links of a unit's namespace have carried; none where it cannot
+// be read.
+func (n *Network) inside(unit string) map[string]Traffic {
+	k, err := n.dialInside(unit)
 	if err != nil {
 		return nil
 	}
-	defer unix.Close(fd)
-	all, _ := read(fd)
-	return all
+	defer k.close()
+	links, _ := k.links()
+	out := map[string]Traffic{}
+	for _, l := range links {
+		out[l.name] = l.traffic
+	}
+	return out
 }
 
 // surroundings are the host's other links, and the bridges that are there.

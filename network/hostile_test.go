@@ -1,0 +1,66 @@
+package network
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/network/filter"
+)
+
+// What a service with CAP_NET_ADMIN gave itself in its namespace is not taken for
+// what it was given when the next manager comes.
+func TestAdoptBelievesNoService(t *testing.T) {
+	n, config := start(t)
+	db := veth("db")
+	db.From = []filter.Peer{peer("web", 9)}
+	attach(t, n, db)
+	attach(t, n, veth("web"))
+	attach(t, n, veth("evil"))
+	before := fmt.Sprint(n.Attached())
+	in(t, n, "evil", "ip address add 10.80.0.3/24 dev eth0; ip address add 192.0.2.2/32 dev eth0; ip link set eth0 address 02:00:00:00:00:66")
+	n = again(t, n, config)
+	if after := fmt.Sprint(n.Attached()); after != before {
+		t.Errorf("adopted %s, was %s", after, before)
+	}
+	if holder := n.leases[netip.MustParseAddr("10.80.0.3")]; holder != "web" {
+		t.Errorf("10.80.0.3 is held by %s", holder)
+	}
+	attach(t, n, veth("evil"))
+	if got := heard(t, n.pin("db"), 9, func() { forge(t, n.pin("evil"), "10.80.0.3", "10.80.0.2:9") }); got != "" {
+		t.Errorf("db hears %s as from web", got)
+	}
+}
+
+// A service that asks by ARP in the name of others leaves no neighbours with the
+// host, whose table is one for all links.
+func TestNeighboursAreNotFlooded(t *testing.T) {
+	n, _ := start(t)
+	a := attach(t, n, veth("evil"))
+	within(t, n.pin("evil"), func() {
+		link, err := net.InterfaceByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		for i := range byte(100) {
+			request := append([]byte{255, 255, 255, 255, 255, 255}, link.HardwareAddr...)
+			request = append(request, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1)
+			request = append(append(request, link.HardwareAddr...), 10, 80, 0, 100+i)
+			request = append(request, 0, 0, 0, 0, 0, 0, 10, 80, 0, 1)
+			if err := unix.Sendto(fd, request, 0, &unix.SockaddrLinklayer{Ifindex: link.Index, Halen: 6}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if got := sh(t, "ip -4 neigh show dev "+a.Links[0].Host+" | grep -vc PERMANENT || true"); got != "0" {
+		t.Errorf("the host has %s neighbours that the service told it of", got)
+	}
+}
