@@ -74,11 +74,24 @@ func (n *Network) free(b *bridge) error {
 	if err != nil {
 		return err
 	}
-	names := map[uint32]string{}
 	for _, l := range links {
-		names[l.index] = l.name
 		if l.name == b.Link {
 			return fmt.Errorf("cannot make the bridge %s: a link of that name is there which is not this instance's; it is left alone (give [bridge.%s] another link in nsinit.toml)", b.Link, b.Name)
+		}
+	}
+	return n.roomFor(b, b.Pools)
+}
+
+// roomFor says what of the host's, other than the bridge's, overlaps one of the pools.
+func (n *Network) roomFor(b *bridge, pools []netip.Prefix) error {
+	links, err := n.host.links()
+	if err != nil {
+		return err
+	}
+	names := map[uint32]string{}
+	for _, l := range links {
+		if b.index == 0 || !strings.HasPrefix(l.alias, n.tag()) {
+			names[l.index] = l.name
 		}
 	}
 	addresses, err := n.host.addresses()
@@ -89,19 +102,53 @@ func (n *Network) free(b *bridge) error {
 	if err != nil {
 		return err
 	}
-	for _, pool := range b.Pools {
+	for _, pool := range pools {
 		for _, a := range addresses {
-			if a.prefix.Overlaps(pool) {
+			if names[a.index] != "" && a.prefix.Overlaps(pool) {
 				return fmt.Errorf("cannot make the bridge %s: its pool %s overlaps %s of %s (give [bridge.%s] another pool in nsinit.toml)", b.Link, pool, a.prefix, names[a.index], b.Name)
 			}
 		}
 		for _, r := range routes {
-			if r.to.IsValid() && r.to.Bits() > 0 && r.to.Overlaps(pool) {
+			if (names[r.index] != "" || r.index == 0) && r.to.IsValid() && r.to.Bits() > 0 && r.to.Overlaps(pool) {
 				return fmt.Errorf("cannot make the bridge %s: its pool %s overlaps the route to %s over %s (give [bridge.%s] another pool in nsinit.toml)", b.Link, pool, r.to, names[r.index], b.Name)
 			}
 		}
 	}
 	return nil
+}
+
+// readdress gives a bridge of an earlier manager the addresses of the pools that
+// nsinit.toml has now. One that units still have for a gateway stays.
+func (n *Network) readdress(b *bridge) error {
+	all, err := n.host.addresses()
+	if err != nil {
+		return err
+	}
+	var list []request
+	have := map[netip.Prefix]bool{}
+	for _, a := range all {
+		if a.index == b.index && !a.prefix.Addr().IsLinkLocalUnicast() {
+			have[a.prefix] = true
+			if !slices.Contains(b.Pools, a.prefix.Masked()) && n.leases.used(a.prefix.Masked()) == 0 {
+				list = append(list, removeAddress(b.index, a.prefix))
+			}
+		}
+	}
+	var missing []netip.Prefix
+	for _, pool := range b.Pools {
+		if own := netip.PrefixFrom(gatewayOf(pool), pool.Bits()); !have[own] {
+			missing = append(missing, pool)
+			list = append(list, addAddress(b.index, own, false))
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if err := n.roomFor(b, missing); err != nil {
+		return err
+	}
+	six := slices.ContainsFunc(missing, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	return errors.Join(n.host.do(list...), n.sys.forward(six))
 }
 
 // derivedMAC is a locally administered address that is the same each time.

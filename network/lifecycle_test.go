@@ -370,3 +370,49 @@ func BenchmarkAttach(b *testing.B) {
 		}
 	})
 }
+
+// Another pool in nsinit.toml while services run: the next manager gives addresses
+// of that, which work, and who has one of the old keeps it until it starts again.
+func TestPoolChanged(t *testing.T) {
+	n, config := start(t)
+	attach(t, n, veth("old"))
+	attach(t, n, veth("kept"))
+	serve(t, n.pin("kept"), "tcp", ":9")
+	config.Bridges = []Bridge{{Name: DefaultBridge, Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}, NAT: true}}
+	n = again(t, n, config)
+	answers(t, hostSpace, "tcp", "10.80.0.3:9", "10.80.0.1")
+	if a := attach(t, n, veth("new")); a.Links[0].Addresses[0].String() != "10.90.0.2/24" {
+		t.Errorf("new has %v", a.Links[0].Addresses)
+	}
+	if a := attach(t, n, veth("old")); !a.Made || fmt.Sprint(a.Links[0].Addresses) != "[10.90.0.3/24]" {
+		t.Errorf("old has %v", a.Links[0].Addresses)
+	}
+	serve(t, n.pin("old"), "tcp", ":9")
+	serve(t, outsideSpace, "tcp", ":9")
+	answers(t, n.pin("new"), "tcp", "10.90.0.3:9", "10.90.0.2")
+	answers(t, n.pin("new"), "tcp", "192.0.2.2:9", "192.0.2.1")
+	answers(t, hostSpace, "tcp", "10.80.0.3:9", "10.80.0.1")
+}
+
+// A new port that is taken leaves the unit with those it has.
+func TestPortTakenLater(t *testing.T) {
+	n, _ := start(t)
+	web := veth("web")
+	web.Publish = []filter.Port{{First: 8080, Last: 8080, To: 80, Proto: filter.TCP}}
+	attach(t, n, web)
+	fd, err := bindSocket(filter.TCP, netip.MustParseAddrPort("0.0.0.0:8090"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	more := veth("web")
+	more.Publish = append(more.Publish, web.Publish[0], filter.Port{First: 8090, Last: 8090, To: 80, Proto: filter.TCP})
+	if a, err := n.Attach(more); err == nil {
+		unix.Close(a.NetNS)
+		t.Error("a port that is taken is published")
+	}
+	if fd, err := bindSocket(filter.TCP, netip.MustParseAddrPort("0.0.0.0:8080")); err == nil {
+		unix.Close(fd)
+		t.Error("port 8080 leads to web, and is not reserved any more")
+	}
+}

@@ -146,6 +146,13 @@ func (n *Network) adopt() (err error) {
 			n.problem(err)
 		}
 	}
+	for _, b := range n.bridges {
+		if b.index != 0 {
+			if err := n.readdress(b); err != nil {
+				n.problem(err)
+			}
+		}
+	}
 	if len(n.units) == 0 {
 		return nil
 	}
@@ -171,6 +178,9 @@ func (n *Network) adoptUnits(ours map[string]linkInfo) error {
 			continue
 		}
 		n.units[unit] = a
+		if !n.current(a) {
+			n.problem(fmt.Errorf("%s has an address of a pool that its bridge has no more: restart it", unit))
+		}
 	}
 	return nil
 }
@@ -276,7 +286,7 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 		return Attachment{}, err
 	}
 	if old := n.units[s.Unit]; old != nil {
-		if fd, ok := n.intact(old); ok && reflect.DeepEqual(old.spec.Links, s.Links) {
+		if fd, ok := n.intact(old); ok && n.current(old) && reflect.DeepEqual(old.spec.Links, s.Links) {
 			if err := n.rules(old, s); err != nil {
 				unix.Close(fd)
 				return Attachment{}, err
@@ -354,20 +364,40 @@ func (n *Network) intact(a *attachment) (fd int, ok bool) {
 	return fd, err == nil
 }
 
+// current reports whether what a unit was given is of the pools that there are now.
+func (n *Network) current(a *attachment) bool {
+	for i, l := range a.spec.Links {
+		if l.Kind != Veth || !l.Auto || n.bridges[l.Bridge] == nil {
+			continue
+		}
+		pools, have := n.bridges[l.Bridge].Pools, a.links[i].Addresses
+		if len(have) != len(l.Addresses)+len(pools) {
+			return false
+		}
+		for _, pool := range pools {
+			if !slices.ContainsFunc(have, func(p netip.Prefix) bool { return p.Masked() == pool }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // rules has published ports reserved, and the table and the file say what s says.
 func (n *Network) rules(a *attachment, s Spec) error {
 	if reflect.DeepEqual(a.spec, s) {
 		return nil
 	}
 	if !reflect.DeepEqual(a.spec.Publish, s.Publish) || a.reserved == nil {
-		a.reserved.release()
-		a.reserved = nil
 		if err := n.publishable(s); err != nil {
 			return err
 		}
+		a.reserved.release()
 		r, err := reserve(s.Publish)
-		if err != nil {
-			return err
+		if err != nil { // what it has leads to it still
+			r, again := reserve(a.spec.Publish)
+			a.reserved = r
+			return errors.Join(err, again)
 		}
 		a.reserved = r
 	}

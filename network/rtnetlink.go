@@ -278,6 +278,15 @@ func addAddress(index uint32, p netip.Prefix, bare bool) request {
 	})...)}
 }
 
+func removeAddress(index uint32, p netip.Prefix) request {
+	b := make([]byte, unix.SizeofIfAddrmsg)
+	b[0], b[1] = familyOf(p.Addr()), byte(p.Bits())
+	binary.NativeEndian.PutUint32(b[4:], index)
+	return request{"remove the address " + p.String(), unix.RTM_DELADDR, 0, append(b, attributes(func(e *netlink.AttributeEncoder) {
+		e.Bytes(unix.IFA_LOCAL, p.Addr().AsSlice())
+	})...)}
+}
+
 // addRoute leads to a network: over the link itself where via is none.
 func addRoute(index uint32, to netip.Prefix, via netip.Addr, metric int) request {
 	return addRouteFrom(index, to, via, netip.Addr{}, metric)
