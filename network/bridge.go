@@ -173,7 +173,7 @@ func (n *Network) makeBridge(b *bridge) error {
 		return err
 	}
 	// The tag first: a bridge without it would be nobody's after a kill.
-	list := []request{setAlias(l.index, b.Link, n.bridgeTag(b.Name)), setUp(l.index, b.Link, "", true)}
+	list := []request{setAlias(l.index, b.Link, n.bridgeTag(b.Name)), setUp(l.index, b.Link, true)}
 	six := slices.ContainsFunc(b.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	for _, p := range b.Pools {
 		list = append(list, addAddress(l.index, netip.PrefixFrom(gatewayOf(p), p.Bits()), false))
@@ -260,14 +260,10 @@ func (n *Network) Repair() error {
 	return n.ready(nil)
 }
 
-// connect makes the links of s in the namespace that netns has open.
-func (n *Network) connect(a *attachment, s Spec, netns int) error {
+// connect makes the links of s in the namespace that netns has open, and k speaks
+// of. The host's ends of veths are down still.
+func (n *Network) connect(k *kernel, a *attachment, s Spec, netns int) error {
 	a.spec.Unit = s.Unit
-	k, err := dial(netns)
-	if err != nil {
-		return err
-	}
-	defer k.close()
 	for i, l := range s.Links {
 		at, err := n.address(s.Unit, l)
 		if err != nil {
@@ -284,14 +280,6 @@ func (n *Network) connect(a *attachment, s Spec, netns int) error {
 		}
 		if err := furnish(k, l, &a.links[i], i); err != nil {
 			return err
-		}
-		if l.Kind == Veth {
-			if err := n.raise(s.Unit, &a.links[i]); err != nil {
-				return err
-			}
-			if err := k.settle(netns, l.Name); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -360,13 +348,13 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 		return err
 	}
 	at.index, at.hostMAC = end.index, end.mac
-	return nil
+	return n.host.do(setAlias(at.index, at.Host, n.unitTag(unit, at.Name)))
 }
 
 // raise sets up the host's end, after the other one: that is when both have a
 // carrier. What is for the service's addresses leads there, and nowhere else.
-func (n *Network) raise(unit string, at *AttachedLink) error {
-	list := []request{setUpSilent(at.index, at.Host, n.unitTag(unit, at.Name))}
+func (n *Network) raise(at *AttachedLink) error {
+	list := []request{setUpSilent(at.index, at.Host)}
 	return n.host.do(append(list, at.routes()...)...)
 }
 
@@ -422,7 +410,7 @@ func furnish(k *kernel, l Link, at *AttachedLink, place int) error {
 		at.mac = have.mac
 	}
 	veth := l.Kind == Veth
-	list := []request{setUp(have.index, l.Name, "", veth)}
+	list := []request{setUp(have.index, l.Name, veth)}
 	for _, p := range at.Addresses {
 		list = append(list, addAddress(have.index, p, veth))
 	}

@@ -64,3 +64,46 @@ func TestNeighboursAreNotFlooded(t *testing.T) {
 		t.Errorf("the host has %s neighbours that the service told it of", got)
 	}
 }
+
+// Who runs in a namespace whose links are made anew, as a unit that joined it does,
+// is under its rules from the first packet.
+func TestNoWindowWithoutRules(t *testing.T) {
+	n, _ := start(t)
+	web := veth("web")
+	web.To = []filter.Peer{}
+	attach(t, n, web)
+	var c net.PacketConn
+	var err error
+	within(t, n.pin("web"), func() { c, err = net.ListenPacket("udp4", ":0") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 9}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.WriteTo([]byte("x"), outside) // fails while there is no link
+			}
+		}
+	}()
+	got := heard(t, outsideSpace, 9, func() {
+		for i := range 20 {
+			again := veth("web")
+			again.To, again.Links[0].MTU = []filter.Peer{}, 1400+i
+			if !attach(t, n, again).Made {
+				t.Error("not made anew")
+			}
+		}
+	})
+	close(stop)
+	<-done
+	c.Close()
+	if got != "" {
+		t.Errorf("outside hears %s, which may connect to nobody", got)
+	}
+}

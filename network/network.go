@@ -287,7 +287,7 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 	}
 	if old := n.units[s.Unit]; old != nil {
 		if fd, ok := n.intact(old); ok && n.current(old) && reflect.DeepEqual(old.spec.Links, s.Links) {
-			if err := n.rules(old, s); err != nil {
+			if err := n.change(old, s); err != nil {
 				unix.Close(fd)
 				return Attachment{}, err
 			}
@@ -309,10 +309,7 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 		err = n.clear(s)
 	}
 	if err == nil {
-		err = n.connect(at, s, fd)
-	}
-	if err == nil {
-		err = n.rules(at, s)
+		err = n.build(at, s, fd)
 	}
 	if err != nil {
 		err = errors.Join(err, n.detach(s.Unit))
@@ -383,11 +380,47 @@ func (n *Network) current(a *attachment) bool {
 	return true
 }
 
-// rules has published ports reserved, and the table and the file say what s says.
-func (n *Network) rules(a *attachment, s Spec) error {
+// build makes the links of a unit. The rules are there before anything can pass, as
+// a unit that joined the namespace may run there already, and the file last: what
+// it has is whole.
+func (n *Network) build(a *attachment, s Spec, netns int) error {
+	k, err := dial(netns)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	if err := n.connect(k, a, s, netns); err != nil {
+		return err
+	}
+	if err := n.rules(a, s); err != nil {
+		return err
+	}
+	for i, l := range s.Links {
+		if l.Kind == Veth {
+			if err := n.raise(&a.links[i]); err != nil {
+				return err
+			}
+			if err := k.settle(netns, l.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return n.remember(a, s)
+}
+
+// change has what is there follow another s with the same links.
+func (n *Network) change(a *attachment, s Spec) error {
 	if reflect.DeepEqual(a.spec, s) {
 		return nil
 	}
+	if err := n.rules(a, s); err != nil {
+		return err
+	}
+	return n.remember(a, s)
+}
+
+// rules has published ports reserved, and the table say what s says.
+func (n *Network) rules(a *attachment, s Spec) error {
 	if !reflect.DeepEqual(a.spec.Publish, s.Publish) || a.reserved == nil {
 		if err := n.publishable(s); err != nil {
 			return err
@@ -413,14 +446,7 @@ func (n *Network) rules(a *attachment, s Spec) error {
 			return err
 		}
 	}
-	if err := n.loopback(s, a.links); err != nil {
-		return err
-	}
-	if err := n.remember(s, a.links); err != nil {
-		return err
-	}
-	a.spec = s
-	return nil
+	return n.loopback(s, a.links)
 }
 
 // sameReach reports whether the same may connect by both.
@@ -451,9 +477,9 @@ func (n *Network) cutOff(links []AttachedLink) error {
 }
 
 // remember writes the file of a unit.
-func (n *Network) remember(s Spec, links []AttachedLink) error {
+func (n *Network) remember(a *attachment, s Spec) error {
 	r := record{Spec: s}
-	for _, l := range links {
+	for _, l := range a.links {
 		r.Given = append(r.Given, given{l.Addresses, l.mac})
 	}
 	text, err := json.Marshal(r)
@@ -463,6 +489,7 @@ func (n *Network) remember(s Spec, links []AttachedLink) error {
 	if err != nil {
 		return fmt.Errorf("cannot remember its network: %w", err)
 	}
+	a.spec = s
 	return nil
 }
 
@@ -538,9 +565,6 @@ func (n *Network) detach(units ...string) error {
 		return nil
 	}
 	var errs []error
-	if n.table != nil {
-		errs = append(errs, n.table.Delete(units...))
-	}
 	var links []linkInfo
 	var held []AttachedLink
 	for _, u := range units {
@@ -560,7 +584,12 @@ func (n *Network) detach(units ...string) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, n.removeLinks(links), n.cutOff(held))...)
+	// The rules last: somebody may run in the namespaces who was under them.
+	errs = append(errs, n.removeLinks(links))
+	if n.table != nil {
+		errs = append(errs, n.table.Delete(units...))
+	}
+	return errors.Join(append(errs, n.cutOff(held))...)
 }
 
 // batch is the group that links get which are removed together.

@@ -206,23 +206,20 @@ func addAbove(l Link, parent uint32, netns int) request {
 	})}
 }
 
-// setUp sets a link up, and its alias; quiet gives it no address of its own.
-func setUp(index uint32, name, alias string, quiet bool) request {
-	return setFlags(index, name, unix.IFF_UP, alias, quiet)
+// setUp sets a link up; quiet gives it no address of its own.
+func setUp(index uint32, name string, quiet bool) request {
+	return setFlags(index, name, unix.IFF_UP, quiet)
 }
 
 // setUpSilent is setUp of a link whose neighbours are told to the kernel: it does
 // not ask by ARP nor answer, and learns from nobody who asks it. The kernel's table
 // of neighbours is one for all links, and a service could fill it.
-func setUpSilent(index uint32, name, alias string) request {
-	return setFlags(index, name, unix.IFF_UP|unix.IFF_NOARP, alias, true)
+func setUpSilent(index uint32, name string) request {
+	return setFlags(index, name, unix.IFF_UP|unix.IFF_NOARP, true)
 }
 
-func setFlags(index uint32, name string, flags uint32, alias string, quiet bool) request {
+func setFlags(index uint32, name string, flags uint32, quiet bool) request {
 	return request{"set up " + name, unix.RTM_NEWLINK, 0, linkBody(index, flags, func(e *netlink.AttributeEncoder) {
-		if alias != "" {
-			e.String(unix.IFLA_IFALIAS, alias)
-		}
 		if quiet {
 			noLinkLocal(e)
 		}
