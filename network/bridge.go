@@ -261,8 +261,9 @@ func (n *Network) Repair() error {
 }
 
 // connect makes the links of s in the namespace that netns has open, and k speaks
-// of. The host's ends of veths are down still.
-func (n *Network) connect(k *kernel, a *attachment, s Spec, netns int) error {
+// of. The host's ends of veths are down still, but for made, which is that of the
+// first if it is not nil.
+func (n *Network) connect(k *kernel, a *attachment, s Spec, netns int, made *linkInfo) error {
 	a.spec.Unit = s.Unit
 	for i, l := range s.Links {
 		at, err := n.address(s.Unit, l)
@@ -270,10 +271,13 @@ func (n *Network) connect(k *kernel, a *attachment, s Spec, netns int) error {
 			return err
 		}
 		a.links = append(a.links, at)
-		if l.Kind == Veth {
-			err = n.addPair(s.Unit, l, &a.links[i], netns)
-		} else {
+		switch {
+		case l.Kind != Veth:
 			err = n.addAbove(l, netns)
+		case i == 0 && made != nil:
+			err = n.take(k, s.Unit, l, &a.links[i], made)
+		default:
+			err = n.addPair(s.Unit, l, &a.links[i], netns)
 		}
 		if err != nil {
 			return err
@@ -316,6 +320,27 @@ func (n *Network) address(unit string, l Link) (AttachedLink, error) {
 	return at, nil
 }
 
+// macOf is the address of the service's end.
+func (n *Network) macOf(unit string, l Link) net.HardwareAddr {
+	if len(l.MAC) > 0 {
+		return l.MAC
+	}
+	return derivedMAC(n.config.Instance, unit, l.Name)
+}
+
+// take has a unit use a veth that was made ahead.
+func (n *Network) take(k *kernel, unit string, l Link, at *AttachedLink, made *linkInfo) error {
+	at.mac, at.Host, at.index, at.hostMAC = n.macOf(unit, l), made.name, made.index, made.mac
+	if err := n.host.do(setAlias(at.index, at.Host, n.unitTag(unit, l.Name))); err != nil {
+		return err
+	}
+	own, err := k.link(0, l.Name)
+	if err != nil {
+		return err
+	}
+	return k.do(setMAC(own.index, l.Name, at.mac))
+}
+
 // generations is how many names a veth may have: one that was just removed is
 // there for some more milliseconds.
 const generations = 64
@@ -324,10 +349,7 @@ const generations = 64
 // generation: the first that is free.
 func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) error {
 	b := n.bridges[l.Bridge]
-	at.mac = l.MAC
-	if len(at.mac) == 0 {
-		at.mac = derivedMAC(n.config.Instance, unit, l.Name)
-	}
+	at.mac = n.macOf(unit, l)
 	mtu := l.MTU
 	if mtu == 0 {
 		mtu = b.MTU

@@ -87,7 +87,7 @@ func TestAdoptHalfMade(t *testing.T) {
 	n, config := start(t)
 	attach(t, n, veth("web"))
 	tag := n.unitTag("half", "eth0")
-	fd, _, err := n.space("half")
+	fd, _, _, err := n.space(Spec{Unit: "half"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 // are the state; a new manager finds them there. Safe for concurrent use.
 type Namespaces struct {
 	dir   string
-	ready *pool
+	ready *pool[int]
 
 	mu    sync.Mutex
 	units map[string]*sync.Mutex // one at a time for each unit; held with mu free
@@ -30,7 +30,7 @@ type Namespaces struct {
 // pins reach no other mount namespace, where they would keep namespaces alive
 // that were dropped (mount_namespaces(7)). It is made only if it is not there.
 func OpenNamespaces(runtimeDir string) (*Namespaces, error) {
-	n := &Namespaces{dir: filepath.Join(runtimeDir, "netns"), ready: newPool(), units: map[string]*sync.Mutex{}}
+	n := &Namespaces{dir: filepath.Join(runtimeDir, "netns"), ready: newPool(create, func(fd int) { unix.Close(fd) }), units: map[string]*sync.Mutex{}}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of network namespaces: %w", err)
 	}
@@ -58,10 +58,18 @@ func (n *Namespaces) Private(unit string) (fd int, fresh bool, err error) {
 	if fd, err = n.open(unit); !errors.Is(err, os.ErrNotExist) {
 		return fd, false, err
 	}
-	if fd, err = n.ready.take(); err != nil {
+	if fd, err = n.fresh(); err != nil {
 		return -1, false, fmt.Errorf("%s: %w", unit, err)
 	}
 	return fd, true, nil
+}
+
+// fresh gives a namespace that nobody has used.
+func (n *Namespaces) fresh() (fd int, err error) {
+	if fd, ok := n.ready.take(); ok {
+		return fd, nil
+	}
+	return create()
 }
 
 // Pin makes the namespace that fd has open unit's: it outlives restarts of unit

@@ -39,6 +39,7 @@ type Network struct {
 	bridges  map[string]*bridge
 	units    map[string]*attachment
 	leases   leases
+	spares   *pool[spare]
 	problems []string
 }
 
@@ -81,6 +82,7 @@ func Open(config Config) (*Network, error) {
 	}
 	n := &Network{Namespaces: spaces, config: config, files: filepath.Join(config.Dir, "networks"),
 		bridges: map[string]*bridge{}, units: map[string]*attachment{}, leases: leases{}}
+	n.spares = newPool(n.makeSpare, spare.drop)
 	for _, b := range config.Bridges {
 		n.bridges[b.Name] = &bridge{Bridge: b}
 	}
@@ -299,7 +301,7 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 			return Attachment{}, err
 		}
 	}
-	fd, fresh, err := n.space(s.Unit)
+	fd, made, fresh, err := n.space(s)
 	if err != nil {
 		return Attachment{}, err
 	}
@@ -309,10 +311,13 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 		err = n.clear(s)
 	}
 	if err == nil {
-		err = n.build(at, s, fd)
+		err = n.build(at, s, fd, made)
 	}
 	if err != nil {
 		err = errors.Join(err, n.detach(s.Unit))
+		if made != nil {
+			err = errors.Join(err, gone(n.host.do(deleteLink(made.index, made.name))))
+		}
 		if fresh {
 			err = errors.Join(err, unpin(n.pin(s.Unit)))
 		}
@@ -322,19 +327,26 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 	return Attachment{NetNS: fd, Made: true, Links: at.links}, nil
 }
 
-// space gives the unit's namespace, pinned; a fresh one was not there.
-func (n *Network) space(unit string) (fd int, fresh bool, err error) {
-	if fd, err = n.open(unit); !errors.Is(err, fs.ErrNotExist) {
-		return fd, false, err
+// space gives the unit's namespace, pinned; a fresh one was not there. made is the
+// host's end of a link that is in it already, or nil.
+func (n *Network) space(s Spec) (fd int, made *linkInfo, fresh bool, err error) {
+	if fd, err = n.open(s.Unit); !errors.Is(err, fs.ErrNotExist) {
+		return fd, nil, false, err
 	}
-	if fd, err = n.Namespaces.ready.take(); err != nil {
-		return -1, false, err
+	one, ok := spare{}, false
+	if n.fits(s) {
+		one, ok = n.spares.take()
 	}
-	if err = pin(fd, n.pin(unit)); err != nil {
-		unix.Close(fd)
-		return -1, false, err
+	if ok {
+		made = &one.host
+	} else if one.netns, err = n.Namespaces.fresh(); err != nil {
+		return -1, nil, false, err
 	}
-	return fd, true, nil
+	if err = pin(one.netns, n.pin(s.Unit)); err != nil {
+		one.drop()
+		return -1, nil, false, err
+	}
+	return one.netns, made, true, nil
 }
 
 // clear removes links of those names from a namespace that was there before, as a
@@ -383,13 +395,13 @@ func (n *Network) current(a *attachment) bool {
 // build makes the links of a unit. The rules are there before anything can pass, as
 // a unit that joined the namespace may run there already, and the file last: what
 // it has is whole.
-func (n *Network) build(a *attachment, s Spec, netns int) error {
+func (n *Network) build(a *attachment, s Spec, netns int, made *linkInfo) error {
 	k, err := dial(netns)
 	if err != nil {
 		return err
 	}
 	defer k.close()
-	if err := n.connect(k, a, s, netns); err != nil {
+	if err := n.connect(k, a, s, netns, made); err != nil {
 		return err
 	}
 	if err := n.rules(a, s); err != nil {
@@ -642,6 +654,7 @@ func (n *Network) removeInside(unit, link string) error {
 func (n *Network) Close(removeAll bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.spares.close()
 	var errs []error
 	marked := exists(n.tableMark())
 	if removeAll && n.host != nil {

@@ -72,10 +72,11 @@ func sh(t testing.TB, script string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// baseline is all that the host has of links, addresses, routes and rules.
+// baseline is all that the host has of links, addresses, routes and rules, but for
+// links that wait to be used.
 func baseline(t testing.TB) string {
 	t.Helper()
-	return sh(t, `ip -br link | awk '$1 != "lo" {print $1, $3}'; ip -br addr | awk '{$2 = ""; print}'; ip route; ip -6 route | sort
+	return sh(t, `ip -br link | awk '$1 != "lo" && $1 !~ /^ns[0-9a-f]*s@/ {print $1, $3}'; ip -br addr | awk '$1 !~ /^ns[0-9a-f]*s@/ {$2 = ""; print}'; ip route; ip -6 route | sort
 { nft list ruleset | grep -v 'counter packets' || true; }
 cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`)
 }

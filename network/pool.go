@@ -3,8 +3,6 @@ package network
 import (
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // poolSize is how many namespaces wait to be used. Making one is the longest
@@ -17,19 +15,22 @@ const poolSize = 4
 // under way. A crowd of starts makes its own.
 const poolQuiet = 20 * time.Millisecond
 
-// pool has namespaces ready that nobody has used yet. They belong to no unit
-// and have no pin: a manager that dies takes them along.
-type pool struct {
+// pool has things ready that nobody has used yet: namespaces, or namespaces with a
+// link. They belong to no unit and have no pin: a manager that dies takes them along.
+type pool[T any] struct {
+	make func() (T, error)
+	drop func(T)
+
 	refill chan struct{} // one was taken
 	done   sync.WaitGroup
 
 	mu     sync.Mutex
-	fds    []int
+	spare  []T
 	closed bool
 }
 
-func newPool() *pool {
-	p := &pool{refill: make(chan struct{}, 1)}
+func newPool[T any](make_ func() (T, error), drop func(T)) *pool[T] {
+	p := &pool[T]{make: make_, drop: drop, refill: make(chan struct{}, 1)}
 	p.done.Add(1)
 	go p.fill()
 	return p
@@ -37,7 +38,7 @@ func newPool() *pool {
 
 // fill makes up for those that were taken: it begins when the first one is,
 // so that an instance without private networks makes none.
-func (p *pool) fill() {
+func (p *pool[T]) fill() {
 	defer p.done.Done()
 	quiet := time.NewTimer(0)
 	defer quiet.Stop()
@@ -59,38 +60,39 @@ func (p *pool) fill() {
 	}
 }
 
-func (p *pool) replenish() {
+func (p *pool[T]) replenish() {
 	for p.wants() {
-		fd, err := create()
-		if err != nil || !p.put(fd) {
-			return // take will meet the same error and report it
+		one, err := p.make()
+		if err != nil || !p.put(one) {
+			return // who makes one for himself will meet the same error and report it
 		}
 	}
 }
 
-func (p *pool) wants() bool {
+func (p *pool[T]) wants() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.closed && len(p.fds) < poolSize
+	return !p.closed && len(p.spare) < poolSize
 }
 
-func (p *pool) put(fd int) bool {
+func (p *pool[T]) put(one T) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		unix.Close(fd)
+		p.drop(one)
 		return false
 	}
-	p.fds = append(p.fds, fd)
+	p.spare = append(p.spare, one)
 	return true
 }
 
-// take gives a namespace that nobody has used, the caller's to close.
-func (p *pool) take() (int, error) {
+// take gives one that nobody has used, the caller's to drop, if one is ready. The
+// pool fills up again when nobody has taken any for a while.
+func (p *pool[T]) take() (one T, ok bool) {
 	p.mu.Lock()
-	fd := 0
-	if n := len(p.fds); n > 0 {
-		fd, p.fds = p.fds[n-1], p.fds[:n-1]
+	defer p.mu.Unlock()
+	if n := len(p.spare); n > 0 {
+		one, p.spare, ok = p.spare[n-1], p.spare[:n-1], true
 	}
 	if !p.closed {
 		select {
@@ -98,15 +100,11 @@ func (p *pool) take() (int, error) {
 		default: // it was told already
 		}
 	}
-	p.mu.Unlock()
-	if fd != 0 {
-		return fd, nil
-	}
-	return create()
+	return one, ok
 }
 
 // close ends the filling and lets go of what is ready.
-func (p *pool) close() {
+func (p *pool[T]) close() {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -114,10 +112,10 @@ func (p *pool) close() {
 	}
 	p.closed = true
 	close(p.refill)
-	for _, fd := range p.fds {
-		unix.Close(fd)
+	for _, one := range p.spare {
+		p.drop(one)
 	}
-	p.fds = nil
+	p.spare = nil
 	p.mu.Unlock()
 	p.done.Wait()
 }

@@ -152,7 +152,9 @@ func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int)
 				e.Bytes(vethInfoPeer, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 					e.String(unix.IFLA_IFNAME, peer)
 					e.Uint32(unix.IFLA_NET_NS_FD, uint32(netns))
-					e.Bytes(unix.IFLA_ADDRESS, mac)
+					if len(mac) > 0 {
+						e.Bytes(unix.IFLA_ADDRESS, mac)
+					}
 					if mtu > 0 {
 						e.Uint32(unix.IFLA_MTU, uint32(mtu))
 					}
@@ -229,6 +231,12 @@ func setFlags(index uint32, name string, flags uint32, quiet bool) request {
 func setAlias(index uint32, name, alias string) request {
 	return request{"tag " + name, unix.RTM_NEWLINK, 0, linkBody(index, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFALIAS, alias)
+	})}
+}
+
+func setMAC(index uint32, name string, mac net.HardwareAddr) request {
+	return request{"set the address of " + name, unix.RTM_NEWLINK, 0, linkBody(index, 0, func(e *netlink.AttributeEncoder) {
+		e.Bytes(unix.IFLA_ADDRESS, mac)
 	})}
 }
 
