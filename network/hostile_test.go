@@ -107,3 +107,17 @@ func TestNoWindowWithoutRules(t *testing.T) {
 		t.Errorf("outside hears %s, which may connect to nobody", got)
 	}
 }
+
+// A service with a raw socket does not reach what listens on the host's loopback,
+// which is open to packets from its link while it publishes ports.
+func TestHostLoopback(t *testing.T) {
+	n, _ := start(t)
+	evil := veth("evil")
+	evil.To = []filter.Peer{{Kind: filter.PeerHost}}
+	evil.Publish = []filter.Port{{First: 8080, Last: 8080, To: 80, Proto: filter.TCP}}
+	attach(t, n, evil)
+	in(t, n, "evil", "ip rule add pref 100 lookup local; ip rule del pref 0; ip rule add pref 1 to 127.0.0.0/8 lookup main; ip route add 127.0.0.0/8 via 10.80.0.1; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet")
+	if got := heard(t, hostSpace, 9, func() { forge(t, n.pin("evil"), "10.80.0.2", "127.0.0.1:9") }); got != "" {
+		t.Errorf("the host's loopback hears %s", got)
+	}
+}

@@ -261,6 +261,8 @@ func (c *chains) translate() {
 // what only a router sends (RFC 4861, RFC 2131) has none of its own.
 func (c *chains) pin() {
 	c.chain("sent", concat(
+		// The host's loopback, which is open to a link while its service publishes ports.
+		[]exprs{join(four.only(), payload(expr.PayloadBaseNetworkHeader, four.target, 1, reg0), equal(reg0, 127), drop)},
 		both(func(f family) exprs {
 			return join(iif(reg0), payload(expr.PayloadBaseLLHeader, 6, 6, reg0+1), f.saddr(reg0+3), in(setPins+f.suffix), back)
 		}),
