@@ -16,6 +16,7 @@ FUZZTIME  ?= 60s
 LANES     ?=
 DAEMONS   ?= 0
 MACHINE   ?= 0
+COMPAT    ?= 0
 BENCHFLAGS ?=
 LIST      ?= packaging/appliance/example/appliance.list
 APPLIANCE ?= bin/appliance
@@ -78,8 +79,8 @@ bench: build ## compare with bubblewrap, crun, runc, s6, runit and tini on this 
 man: ## convert the manual pages into bin/man
 	GO='$(GO)' packaging/man.sh bin/man
 
-install: build man ## install under $(DESTDIR)$(PREFIX) (MACHINE=1: poweroff, reboot, halt and shutdown too)
-	MACHINE='$(MACHINE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' BINDIR='$(BINDIR)' MANDIR='$(MANDIR)' \
+install: build man ## install under $(DESTDIR)$(PREFIX) (MACHINE=1: poweroff, reboot, halt and shutdown too; COMPAT=1: systemctl for Debian's packages)
+	MACHINE='$(MACHINE)' COMPAT='$(COMPAT)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SBINDIR='$(SBINDIR)' BINDIR='$(BINDIR)' MANDIR='$(MANDIR)' \
 	UNITDIR='$(UNITDIR)' SYSTEMDDIR='$(SYSTEMDDIR)' SYSCONFDIR='$(SYSCONFDIR)' packaging/install.sh
 
 clean: ## remove what the other targets built

@@ -18,6 +18,18 @@ if [ "${MACHINE:-0}" = 1 ]; then
 	done
 fi
 
+# What Debian's packages call. It takes the place of systemd's own systemctl, which
+# is not replaced: on a machine whose init is systemd this one would be wrong.
+if [ "${COMPAT:-0}" = 1 ]; then
+	if [ -e "$DESTDIR$BINDIR/systemctl" ] && ! grep -qs "nsinit's systemctl" "$DESTDIR$BINDIR/systemctl"; then
+		echo "install.sh: cannot install $DESTDIR$BINDIR/systemctl: another one is there; remove the package systemd first" >&2
+		exit 1
+	fi
+	install -m 755 "$here/compat/systemctl" "$DESTDIR$BINDIR/systemctl"
+	install -d "$DESTDIR$PREFIX/lib/tmpfiles.d"
+	install -m 644 "$here/compat/tmpfiles.conf" "$DESTDIR$PREFIX/lib/tmpfiles.d/nsinit-compat.conf"
+fi
+
 for unit in nsinit.service nsinit.slice; do
 	sed -e "s,/usr/sbin/nsinit,$SBINDIR/nsinit," -e "s,/usr/bin/nsctl,$BINDIR/nsctl," \
 		"$here/$unit" >"$DESTDIR$SYSTEMDDIR/$unit"

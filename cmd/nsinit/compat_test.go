@@ -29,19 +29,19 @@ mount --rbind /dev dev
 mount -t sysfs sysfs sys
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
-mount --move "$dir/keep" mnt 2>/dev/null || cp -r "$dir/keep/." mnt/
+cp "$dir"/keep/* mnt/
 mkdir -p run/old
 pivot_root . run/old
 cd /
 umount -l /run/old
 rmdir /run/old
 rm -rf /etc/nsinit /usr/local/lib/nsinit /usr/lib/nsinit /usr/bin/systemd-tmpfiles
-dpkg -P --force-depends "$package" >/dev/null 2>&1
+dpkg -P --no-triggers --force-depends "$package" >/dev/null 2>&1
 install -m 755 /mnt/nsinit /usr/sbin/nsinit
 install -m 755 /mnt/nsctl /usr/bin/nsctl
 install -m 755 /mnt/systemctl /usr/bin/systemctl
 rm -f /usr/sbin/policy-rc.d
-mkdir -p /run/systemd/system
+mkdir -p /run/systemd/system /etc/nsinit/units
 exec unshare --cgroup -- /usr/sbin/nsinit
 `
 
@@ -141,7 +141,7 @@ func (m *debianMachine) run(script string) string {
 // A package's scripts start, reload and remove its daemon through systemctl.
 func TestDebianPackage(t *testing.T) {
 	m := startDebian(t, "memcached")
-	t.Logf("%s", m.run("dpkg -i --force-unsafe-io /mnt/package.deb"))
+	t.Logf("%s", m.run("dpkg -i --no-triggers --force-unsafe-io /mnt/package.deb"))
 	if got := m.run("systemctl is-enabled memcached.service; systemctl is-active memcached"); got != "enabled\nactive\n" {
 		t.Fatalf("after dpkg -i: %q", got)
 	}
@@ -167,7 +167,13 @@ test "$(ps -o user= -p $pid)" = memcache`)
 			t.Errorf("%s: exit status %s, want %s", command, strings.TrimSpace(got), want)
 		}
 	}
-	m.run("dpkg -P memcached")
+	// The script of logrotate for rsyslog is systemctl kill -s HUP.
+	m.run(`systemctl start rsyslog.service
+date >>/var/log/syslog
+logrotate --force /etc/logrotate.d/rsyslog
+systemctl is-active rsyslog
+i=0; until readlink /proc/$(systemctl show -p MainPID --value rsyslog)/fd/* | grep -x /var/log/syslog || [ $i = 50 ]; do logger -u /dev/log hello; i=$((i+1)); sleep 0.1; done; [ $i != 50 ]`)
+	m.run("dpkg -P --no-triggers memcached")
 	if got := m.run("find /usr/local/lib/nsinit /etc/nsinit /etc/systemd/system -name '*memcached*'; pgrep -x memcached || true"); got != "" {
 		t.Errorf("dpkg -P leaves %s", got)
 	}
