@@ -167,14 +167,22 @@ test "$(ps -o user= -p $pid)" = memcache`)
 			t.Errorf("%s: exit status %s, want %s", command, strings.TrimSpace(got), want)
 		}
 	}
-	// The script of logrotate for rsyslog is systemctl kill -s HUP.
-	m.run(`systemctl start rsyslog.service
-date >>/var/log/syslog
-logrotate --force /etc/logrotate.d/rsyslog
-systemctl is-active rsyslog
-i=0; until readlink /proc/$(systemctl show -p MainPID --value rsyslog)/fd/* | grep -x /var/log/syslog || [ $i = 50 ]; do logger -u /dev/log hello; i=$((i+1)); sleep 0.1; done; [ $i != 50 ]`)
+	m.rotateLogs()
 	m.run("dpkg -P --no-triggers memcached")
 	if got := m.run("find /usr/local/lib/nsinit /etc/nsinit /etc/systemd/system -name '*memcached*'; pgrep -x memcached || true"); got != "" {
 		t.Errorf("dpkg -P leaves %s", got)
+	}
+}
+
+// rotateLogs has logrotate rotate the log of rsyslog, whose script is systemctl
+// kill -s HUP: only that makes it write to the new file that it was "HUPed".
+func (m *debianMachine) rotateLogs() {
+	m.t.Helper()
+	m.run("systemctl start rsyslog.service; date >>/var/log/syslog; logrotate --force /etc/logrotate.d/rsyslog")
+	if err := eventually("rsyslog to open its new log", func() (bool, string) {
+		out, err := m.try("grep 'rsyslogd was HUPed' /var/log/syslog")
+		return err == nil, out
+	}); err != nil {
+		m.t.Fatal(err)
 	}
 }
