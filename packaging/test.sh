@@ -62,7 +62,7 @@ lane_vet() {
 		ok=1
 	fi
 	"$GO" vet ./... || ok=1
-	for script in packaging/*.sh packaging/appliance/*.sh packaging/bench/boots/*.sh .ci/run; do
+	for script in packaging/*.sh packaging/compat/systemctl packaging/appliance/*.sh packaging/bench/boots/*.sh .ci/run; do
 		bash -n "$script" || ok=1
 	done
 	return $ok
