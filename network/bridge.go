@@ -166,7 +166,7 @@ func derivedMAC(parts ...string) net.HardwareAddr {
 // what is for a published port by itself, and then keeps it from the other port.)
 func (n *Network) makeBridge(b *bridge) error {
 	if err := n.host.do(addBridge(b.Link, derivedMAC(n.config.Instance, b.Name), b.MTU)); err != nil {
-		return err
+		return needing("bridge", err)
 	}
 	l, err := n.host.link(0, b.Link)
 	if err != nil {
@@ -363,7 +363,7 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 		}
 	}
 	if err != nil {
-		return err
+		return needing(Veth.String(), err)
 	}
 	end, err := n.host.link(0, at.Host)
 	if err != nil {
@@ -407,7 +407,11 @@ func (n *Network) addAbove(l Link, netns int) error {
 	if err != nil {
 		return err
 	}
-	return n.host.do(addAbove(l, parent.index, netns))
+	err = n.host.do(addAbove(l, parent.index, netns))
+	if l.Kind == VLAN && errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%w (a link has one VLAN of each id, in all network namespaces: %d is taken)", err, l.ID)
+	}
+	return needing(l.Kind.String(), err)
 }
 
 func (n *Network) linkNames() string {

@@ -42,16 +42,30 @@ type stepError struct {
 
 func (e *stepError) Error() string {
 	hint := ""
-	switch {
-	case errors.Is(e.err, unix.EPERM):
+	if errors.Is(e.err, unix.EPERM) {
 		hint = " (this needs CAP_NET_ADMIN)"
-	case errors.Is(e.err, unix.EOPNOTSUPP):
-		hint = " (the kernel has no links of this kind: load its module)"
 	}
 	return "cannot " + e.what + ": " + errnoText(e.err) + hint
 }
 
 func (e *stepError) Unwrap() error { return e.err }
+
+// modules are what the kernel's code for a kind of link is in, where that is not
+// called like the kind.
+var modules = map[string]string{VLAN.String(): "8021q"}
+
+// needing says which kernel module is missing where a link could not be made
+// because the kernel does not know its kind: it has asked /sbin/modprobe by then.
+func needing(kind string, err error) error {
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	module := kind
+	if m, ok := modules[kind]; ok {
+		module = m
+	}
+	return fmt.Errorf("%w (the kernel module %s is missing: modprobe %s; process 1 loads those that /etc/nsinit/modules lists)", err, module, module)
+}
 
 // errnoText leaves out what the library puts around an errno.
 func errnoText(err error) string {

@@ -8,10 +8,14 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
+
+// Modules are the kernel modules that have what the rules are made of (Linux 6.1).
+var Modules = []string{"nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_fib_inet"}
 
 // Table is the table of an instance. It is used by one goroutine at a time.
 type Table struct {
@@ -63,6 +67,8 @@ func unavailable(err error) error {
 		hint = " (this needs CAP_NET_ADMIN)"
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EINVAL):
 		hint = " (modprobe nf_tables, or a kernel with CONFIG_NF_TABLES and NF_TABLES_INET)"
+	case errors.Is(err, unix.ENOENT):
+		hint = " (a kernel module is missing; what is needed: " + strings.Join(Modules, ", ") + "; process 1 loads those that /etc/nsinit/modules lists)"
 	}
 	return fmt.Errorf("%w: %w%s", ErrUnavailable, err, hint)
 }

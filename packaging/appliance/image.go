@@ -36,7 +36,7 @@ func newImage(o options, list []entry) *image {
 // fill puts everything into the tree. What comes later wins: the list over the
 // skeleton, and what units need is copied only where the list brought nothing.
 func (im *image) fill() error {
-	for _, step := range []func() error{im.openKernel, im.names, im.skeleton, im.own, im.entries, im.unitPrograms, im.kernelModules} {
+	for _, step := range []func() error{im.openKernel, im.names, im.skeleton, im.own, im.entries, im.unitPrograms, im.unitModules, im.kernelModules} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -301,6 +301,20 @@ func (im *image) unitPrograms() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// unitModules takes the kernel modules for the networks of units: nothing in an
+// image can load them by itself, modprobe(8) needs the index of an installed kernel.
+func (im *image) unitModules() error {
+	if im.kernel == nil {
+		return nil
+	}
+	for _, u := range im.units {
+		for _, name := range networkModules(u) {
+			im.modules = append(im.modules, module{name: name})
+		}
+	}
+	return nil
 }
 
 // moduleList is what process 1 reads: the path of a module and its options a

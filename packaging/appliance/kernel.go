@@ -84,7 +84,9 @@ type module struct {
 func (k *kernel) order(want []module) (list []module, err error) {
 	options := map[string]string{}
 	for _, m := range want {
-		options[moduleName(m.name)] = m.options
+		if m.options != "" {
+			options[moduleName(m.name)] = m.options
+		}
 	}
 	seen := map[string]bool{}
 	var visit func(name, by string) error

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nsinit/nsinit/network/filter"
 	"github.com/nsinit/nsinit/unit"
 )
 
@@ -68,6 +69,21 @@ func programs(u *unit.Unit) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// networkModules lists the kernel modules that the links of a unit need.
+func networkModules(u *unit.Unit) (names []string) {
+	for _, l := range u.Network.AllLinks() {
+		switch l.Mode {
+		case unit.NetworkVeth:
+			names = append(append(names, "bridge", "veth"), filter.Modules...)
+		case unit.NetworkMacvlan:
+			names = append(names, "macvlan")
+		case unit.NetworkVlan:
+			names = append(names, "8021q")
+		}
+	}
+	return names
 }
 
 // copyUnits copies a directory of units with drop-ins and links.
