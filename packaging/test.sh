@@ -106,7 +106,7 @@ lane_root() {
 # The machines see nothing of this one, and need no root. The kernel is kept in
 # bin/appliance/kernel.
 lane_machine() {
-	packaging/deps.sh qemu-system-x86 squashfs-tools zstd busybox-static e2fsprogs nginx redis-server nftables || return 1
+	packaging/deps.sh qemu-system-x86 squashfs-tools zstd busybox-static e2fsprogs nginx redis-server nftables iproute2 || return 1
 	CGO_ENABLED=0 testlane machine -count 1 -timeout 20m "$machine_pattern"
 }
 
