@@ -68,7 +68,7 @@ func unavailable(err error) error {
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EINVAL):
 		hint = " (modprobe nf_tables, or a kernel with CONFIG_NF_TABLES and NF_TABLES_INET)"
 	case errors.Is(err, unix.ENOENT):
-		hint = " (a kernel module is missing; what is needed: " + strings.Join(Modules, ", ") + "; process 1 loads those that /etc/nsinit/modules lists)"
+		hint = " (a kernel module may be missing; needed are " + strings.Join(Modules, ", ") + "; process 1 loads those that /etc/nsinit/modules lists)"
 	}
 	return fmt.Errorf("%w: %w%s", ErrUnavailable, err, hint)
 }

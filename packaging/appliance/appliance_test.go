@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nsinit/nsinit/network/filter"
 )
 
 // list writes a list and gives its entries.
@@ -251,6 +253,31 @@ func TestModuleOrder(t *testing.T) {
 	if _, err := k.order([]module{{"broken", ""}}); err == nil ||
 		err.Error() != "cannot take kernel module absent, which broken needs: kernel 6.1 has no such module" {
 		t.Error(err)
+	}
+}
+
+// TestNetworkModules: units bring the modules of their links, and no others.
+func TestNetworkModules(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                nil,
+		"mode = \"host\"": nil,
+		"mode = \"veth\"": append([]string{"bridge", "veth"}, filter.Modules...),
+		"mode = \"vlan\"\nparent = \"e0\"\nvlan_id = 3":           {"8021q"},
+		"[network.link.out]\nmode = \"macvlan\"\nparent = \"e0\"": {"macvlan"},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "u.toml"), "[service]\nexec_start = \"/bin/true\"\n[network]\n"+text+"\n")
+		units, err := loadUnits(dir, "h")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, u := range units { // built-in ones too
+			got = append(got, networkModules(u)...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
 	}
 }
 
