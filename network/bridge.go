@@ -59,7 +59,7 @@ func (n *Network) ensure(b *bridge) (made bool, err error) {
 		l, err := n.host.link(b.index, "")
 		if err == nil && l.alias == n.bridgeTag(b.Name) {
 			b.Link = l.name // it may have been renamed
-			return false, nil
+			return false, n.sys.forward(b.six())
 		}
 		n.problem(fmt.Errorf("the bridge %s was removed, and is made again", b.Link))
 	} else if err := n.free(b); err != nil {
@@ -174,7 +174,6 @@ func (n *Network) makeBridge(b *bridge) error {
 	}
 	// The tag first: a bridge without it would be nobody's after a kill.
 	list := []request{setAlias(l.index, b.Link, n.bridgeTag(b.Name)), setUp(l.index, b.Link, true)}
-	six := slices.ContainsFunc(b.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	for _, p := range b.Pools {
 		list = append(list, addAddress(l.index, netip.PrefixFrom(gatewayOf(p), p.Bits()), false))
 	}
@@ -187,7 +186,7 @@ func (n *Network) makeBridge(b *bridge) error {
 	}
 	err = n.host.do(list...)
 	if err == nil {
-		err = n.sys.forward(six)
+		err = n.sys.forward(b.six())
 	}
 	if err != nil {
 		return errors.Join(err, n.host.do(deleteLink(l.index, b.Link)))
@@ -361,6 +360,9 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 			at.Host = name
 			break
 		}
+	}
+	if err == nil {
+		err = noAdvertisements(at.Host)
 	}
 	if err != nil {
 		return needing(Veth.String(), err)

@@ -634,6 +634,20 @@ func gone(err error) error {
 	return err
 }
 
+// restoreSettings puts back the host's, unless another instance has need of them.
+func (n *Network) restoreSettings() error {
+	links, err := n.host.links()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if strings.HasPrefix(l.alias, "nsinit/") && strings.Contains(l.alias, "/bridge/") && !strings.HasPrefix(l.alias, n.tag()) {
+			return nil
+		}
+	}
+	return n.sys.restore()
+}
+
 func (n *Network) removeInside(unit, link string) error {
 	k, err := n.dialInside(unit)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -662,7 +676,7 @@ func (n *Network) Close(removeAll bool) error {
 		for u := range n.units {
 			units = append(units, u)
 		}
-		errs = append(errs, n.detach(units...), n.removeBridges(), n.sys.restore(), os.RemoveAll(n.files))
+		errs = append(errs, n.detach(units...), n.removeBridges(), n.restoreSettings(), os.RemoveAll(n.files))
 	}
 	if n.table == nil && removeAll && marked {
 		n.table, _ = filter.Open(n.config.Instance) // where there is none, none is to be removed

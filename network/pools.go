@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 )
 
 // leases are the addresses that units hold.
@@ -52,6 +53,11 @@ func (l leases) used(pool netip.Prefix) (n uint64) {
 
 // gatewayOf is the host's address in a pool, the first.
 func gatewayOf(pool netip.Prefix) netip.Addr { return pool.Masked().Addr().Next() }
+
+// six reports whether the bridge has a pool of IPv6.
+func (b Bridge) six() bool {
+	return slices.ContainsFunc(b.Pools, func(p netip.Prefix) bool { return p.Addr().Is6() })
+}
 
 // poolSizeOf is how many services have room: without the network's own address,
 // the host's, and of IPv4 the broadcast's.

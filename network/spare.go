@@ -56,6 +56,9 @@ func (s *spare) connect(host *kernel, tag string) error {
 	if err := host.do(addVeth(name, spareLink, s.netns, nil, 0)); err != nil {
 		return err
 	}
+	if err := noAdvertisements(name); err != nil {
+		return err
+	}
 	end, err := host.link(0, name)
 	if err != nil {
 		return err
