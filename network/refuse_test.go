@@ -112,8 +112,12 @@ func TestOutsideForgesAddress(t *testing.T) {
 	db := veth("db")
 	db.From = []filter.Peer{{Kind: filter.PeerUnit, Name: "web"}, {Kind: filter.PeerBridge, Name: DefaultBridge}}
 	db.Publish = []filter.Port{{First: 8080, Last: 8080, To: 80, Proto: filter.UDP}}
+	db.From = append(db.From, filter.Peer{Kind: filter.PeerUnit, Name: "far"})
 	attach(t, n, db)
 	attach(t, n, veth("web"))
+	far := veth("far") // with addresses of no pool
+	far.Links[0].Auto, far.Links[0].Addresses = false, []netip.Prefix{netip.MustParsePrefix("10.77.0.9/32"), netip.MustParsePrefix("fd77::9/128")}
+	attach(t, n, far)
 	serve(t, hostSpace, "udp", ":90")
 	sh(t, "ip -n outside route add 10.80.0.2 via 192.0.2.1; ip -n outside route add fd80::2 via 2001:db8::1")
 	defer sh(t, "ip -n outside route del 10.80.0.2; ip -n outside route del fd80::2")
@@ -123,6 +127,9 @@ func TestOutsideForgesAddress(t *testing.T) {
 		{n.pin("web"), "fd80::3", "[fd80::2]:80", "fd80::3"},
 		{outsideSpace, "10.80.0.3", "10.80.0.2:80", ""},
 		{outsideSpace, "10.80.0.99", "10.80.0.2:80", ""},
+		{n.pin("far"), "10.77.0.9", "10.80.0.2:80", "10.77.0.9"},
+		{outsideSpace, "10.77.0.9", "10.80.0.2:80", ""},
+		{outsideSpace, "fd77::9", "[fd80::2]:80", ""},
 		{outsideSpace, "10.80.0.3", "192.0.2.1:8080", ""},
 		{outsideSpace, "10.80.0.1", "10.80.0.2:80", ""},
 		{outsideSpace, "fd80::3", "[fd80::2]:80", ""},
