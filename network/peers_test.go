@@ -132,3 +132,25 @@ func TestPeersTo(t *testing.T) {
 		})
 	}
 }
+
+// A port that is published on one address of the host is open there, to the service
+// itself too, and not on its others.
+func TestPublishOnOneAddress(t *testing.T) {
+	n, _ := start(t)
+	web := veth("web")
+	for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+		for _, proto := range []filter.Proto{filter.TCP, filter.UDP} {
+			web.Publish = append(web.Publish, filter.Port{Host: netip.MustParseAddr(host), First: 8080, Last: 8081, To: 80, Proto: proto})
+		}
+	}
+	attach(t, n, web)
+	attach(t, n, veth("other"))
+	for _, network := range []string{"tcp", "udp"} {
+		serve(t, n.pin("web"), network, ":80")
+		serve(t, n.pin("web"), network, ":81")
+		for _, space := range []string{outsideSpace, hostSpace, n.pin("web"), n.pin("other")} {
+			try{space, network, "192.0.2.1:8081", "[2001:db8::1]:8081", true}.check(t)
+		}
+		try{n.pin("other"), network, "10.80.0.1:8080", "[fd80::1]:8080", false}.check(t)
+	}
+}
