@@ -133,7 +133,7 @@ func (in *instance) start(args ...string) error {
 	cmd := exec.Command(filepath.Join(in.bin, "nsinit"), append([]string{"--instance", in.name, "--unit-path", in.units(),
 		"--runtime-dir", in.runDir, "--log-dir", in.logs()}, args...)...)
 	if in.net != nil {
-		cmd = in.net.command(cmd.Path, cmd.Args[1:]...)
+		cmd = in.net.manager(cmd.Path, cmd.Args[1:]...)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)

@@ -17,6 +17,7 @@ import (
 type netHost struct {
 	host, outside string // names of network namespaces
 	before        string // what the machine's has before a manager runs
+	script        string // run by sh before a manager, in a mount namespace of its own; $0 and $@ are the manager
 }
 
 // newNetHost makes both. Their names have not the instance's in them, or they
@@ -55,6 +56,14 @@ func (h *netHost) state() (string, error) {
 // a manager that did not have those would not find what the one before has pinned.
 func (h *netHost) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + h.host, name}, args...)...)
+}
+
+// manager is command for a manager, that sees what script has mounted.
+func (h *netHost) manager(name string, args ...string) *exec.Cmd {
+	if h.script == "" {
+		return h.command(name, args...)
+	}
+	return h.command("unshare", append([]string{"--mount", "sh", "-ec", h.script + "\nexec \"$0\" \"$@\"", name}, args...)...)
 }
 
 func (h *netHost) left() (list []string) {

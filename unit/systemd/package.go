@@ -34,7 +34,31 @@ func (c *converter) directoriesOfPackage(s *source) {
 	for _, d := range c.foundDirectories(s) {
 		c.declare(d)
 	}
+	c.rotatedLogs(s)
 	c.missingUser(s)
+}
+
+// rotatedLogs makes /var/log writable for what logs to files of its own right
+// there: the package has logrotate(8) take care of them, and they may not exist yet.
+// Where it has rules for rsyslog, that writes them.
+func (c *converter) rotatedLogs(s *source) {
+	if len(c.packageFiles(s.files[0], "rsyslog.d")) > 0 {
+		return
+	}
+	for _, f := range c.packageFiles(s.files[0], "logrotate.d") {
+		data, err := readFile(c.host.Root + f)
+		if err != nil {
+			continue
+		}
+		for _, word := range strings.Fields(string(data)) {
+			word = strings.Trim(word, "\"'{}")
+			if filepath.Dir(word) != "/var/log" || c.covered("/var/log") {
+				continue
+			}
+			c.addItem("filesystem", "read_write_paths", unit.QuoteTOML("/var/log"))
+			c.get("filesystem", "read_write_paths").comment = word + " is its own (" + f + ")"
+		}
+	}
 }
 
 // packageFiles lists files of a kind that belong to the unit: those of its
@@ -49,7 +73,7 @@ func (c *converter) packageFiles(unitFile, kind string) []string {
 			continue
 		}
 		for _, path := range strings.Split(string(data), "\n") {
-			if strings.HasPrefix(path, "/usr/lib/"+kind+"/") && strings.HasSuffix(path, ".conf") {
+			if strings.HasPrefix(path, "/usr/lib/"+kind+"/") && strings.HasSuffix(path, ".conf") || strings.HasPrefix(path, "/etc/"+kind+"/") {
 				found[path] = true
 			}
 		}
@@ -109,11 +133,24 @@ func (c *converter) foundDirectories(s *source) []directory {
 			if user != "" && user != "root" && owner == "root" {
 				continue // it cannot write there in any case
 			}
+			if c.bindsBelow(base + name) {
+				continue // a jail: what is missing of it is made in a tree that is not the machine's alone
+			}
 			mode := fmt.Sprintf("%04o", info.Mode().Perm())
 			out = append(out, directory{base + name, mode, owner, group, ""})
 		}
 	}
 	return out
+}
+
+// bindsBelow says whether the unit mounts something into the directory.
+func (c *converter) bindsBelow(dir string) bool {
+	for _, key := range []string{"bind_paths", "bind_read_only_paths"} {
+		if e := c.get("filesystem", key); e != nil && strings.Contains(e.value, ":"+dir+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // declare adds a directory to the key of its kind, else to the writable paths,
