@@ -50,7 +50,7 @@ testlane() { # NAME GO-TEST-ARGUMENT...
 
 lane_deps() {
 	packaging/deps.sh gcc libc6-dev procps systemd curl nginx rsyslog logrotate python3-minimal redis-server postgresql \
-		cron memcached dnsmasq vsftpd lighttpd haproxy tinyproxy mosquitto busybox-static squashfs-tools zstd cpio iproute2 nftables
+		cron memcached dnsmasq vsftpd lighttpd haproxy tinyproxy mosquitto unbound dns-root-data busybox-static squashfs-tools zstd cpio iproute2 nftables
 }
 
 lane_vet() {

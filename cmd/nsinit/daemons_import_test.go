@@ -40,6 +40,7 @@ var importedDaemons = []imported{
 	{daemon: daemon{"tinyproxy", "/usr/bin/tinyproxy", ask("8888", "GET / HTTP/1.0\\r\\n\\r\\n"), "HTTP/1.0 400"}, profile: "daemon"},
 	{daemon: daemon{"dnsmasq", "/usr/sbin/dnsmasq", shell(askDNS), "7f000001"}},
 	{daemon: daemon{"mosquitto", "/usr/sbin/mosquitto", shell(askMQTT), " 20 02 00 00"}, restarts: true},
+	{daemon: daemon{"unbound", "/usr/sbin/unbound", shell(askDNS), "7f000001"}, restarts: true},
 }
 
 // ownVar keeps what the daemons write to /var from the machine's, but for the
@@ -63,7 +64,7 @@ func TestImportedDaemons(t *testing.T) {
 	}
 	for _, d := range importedDaemons {
 		if _, err := os.Stat(d.program); err != nil {
-			t.Fatalf("%s is not installed: packaging/deps.sh nginx redis-server cron memcached vsftpd lighttpd haproxy tinyproxy dnsmasq mosquitto", d.unit)
+			t.Fatalf("%s is not installed: packaging/deps.sh nginx redis-server cron memcached vsftpd lighttpd haproxy tinyproxy dnsmasq mosquitto unbound dns-root-data", d.unit)
 		}
 	}
 	in := idleInstance(t, nil)
