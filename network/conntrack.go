@@ -1,10 +1,10 @@
 package network
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -42,20 +42,38 @@ func cutOff(addresses []netip.Addr) (err error) {
 		return fmt.Errorf("cannot talk to the kernel about connections: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	sought := map[string]bool{}
 	for _, a := range addresses {
-		for _, way := range []uint16{ctaTupleOrig, ctaTupleReply} {
-			if err := cutOffWay(conn, a, way); err != nil {
-				return &stepError{"end the connections of " + a.String(), err}
-			}
+		sought[string(a.AsSlice())] = true
+	}
+	for _, body := range questions(addresses) {
+		if err := cutOffListed(conn, body, sought); err != nil {
+			return &stepError{"end connections", err}
 		}
 	}
 	return nil
 }
 
-// cutOffWay ends the connections that come from the address: the connections
-// themselves, or what answers them.
-func cutOffWay(conn *netlink.Conn, a netip.Addr, way uint16) error {
-	list, err := conn.Execute(netlink.Message{Header: netlink.Header{Type: ctGet, Flags: netlink.Request | netlink.Dump}, Data: connectionsFrom(a, way)})
+// few is up to how many addresses the kernel is asked about one by one: it goes
+// through its whole table for each, and twice.
+const few = 4
+
+// questions list at least the connections of the addresses: of few alone those, of
+// many all that there are.
+func questions(addresses []netip.Addr) (bodies [][]byte) {
+	if len(addresses) > few {
+		return [][]byte{nfgen(netip.IPv4Unspecified()), nfgen(netip.IPv6Unspecified())}
+	}
+	for _, a := range addresses {
+		bodies = append(bodies, connectionsFrom(a, ctaTupleOrig), connectionsFrom(a, ctaTupleReply))
+	}
+	return bodies
+}
+
+// cutOffListed ends those of a list that come from one of the addresses: the
+// connections themselves, or what answers them.
+func cutOffListed(conn *netlink.Conn, question []byte, sought map[string]bool) error {
+	list, err := conn.Execute(netlink.Message{Header: netlink.Header{Type: ctGet, Flags: netlink.Request | netlink.Dump}, Data: question})
 	if err != nil {
 		return err
 	}
@@ -63,14 +81,14 @@ func cutOffWay(conn *netlink.Conn, a netip.Addr, way uint16) error {
 		if len(m.Data) < nfgenSize {
 			continue
 		}
-		id, source, err := identify(m.Data[nfgenSize:], way)
+		id, ends, err := identify(m.Data[nfgenSize:])
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(source, a.AsSlice()) {
+		if !sought[string(ends[0])] && !sought[string(ends[1])] {
 			continue
 		}
-		_, err = conn.Execute(netlink.Message{Header: netlink.Header{Type: ctDelete, Flags: netlink.Request | netlink.Acknowledge}, Data: append(nfgen(a), id...)})
+		_, err = conn.Execute(netlink.Message{Header: netlink.Header{Type: ctDelete, Flags: netlink.Request | netlink.Acknowledge}, Data: append(slices.Clone(m.Data[:nfgenSize]), id...)})
 		if err != nil && !errors.Is(err, unix.ENOENT) { // it has ended by itself
 			return err
 		}
@@ -104,33 +122,30 @@ func connectionsFrom(a netip.Addr, way uint16) []byte {
 	})...)
 }
 
-// identify gives the attributes that name a connection, and the address that it,
-// or what answers it, comes from.
-func identify(b []byte, way uint16) (id, source []byte, err error) {
+// identify gives the attributes that name a connection, and the addresses that it,
+// and what answers it, comes from.
+func identify(b []byte) (id []byte, ends [2][]byte, err error) {
 	d, err := netlink.NewAttributeDecoder(b)
 	if err != nil {
-		return nil, nil, err
+		return nil, ends, err
 	}
 	e := netlink.NewAttributeEncoder()
 	for d.Next() {
 		switch d.Type() {
 		case ctaTupleOrig:
 			e.Bytes(ctaTupleOrig|netlink.Nested, d.Bytes())
+			d.Nested(func(d *netlink.AttributeDecoder) error { ends[0] = sourceIn(d); return nil })
+		case ctaTupleReply:
+			d.Nested(func(d *netlink.AttributeDecoder) error { ends[1] = sourceIn(d); return nil })
 		case ctaID, ctaZone:
 			e.Bytes(d.Type(), d.Bytes())
 		}
-		if d.Type() == way {
-			d.Nested(func(d *netlink.AttributeDecoder) error {
-				source = sourceIn(d)
-				return nil
-			})
-		}
 	}
 	if err := d.Err(); err != nil {
-		return nil, nil, err
+		return nil, ends, err
 	}
 	id, err = e.Encode()
-	return id, source, err
+	return id, ends, err
 }
 
 func sourceIn(tuple *netlink.AttributeDecoder) (source []byte) {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -9,27 +10,39 @@ import (
 	"github.com/nsinit/nsinit/network/filter"
 )
 
-// What was connected to a service is not connected to the next that has its address.
+// What was connected to a service is not connected to the next that has its
+// address, whether it went alone or with many others, whom the kernel is asked
+// about in another way.
 func TestAddressIsReused(t *testing.T) {
-	n, _ := start(t)
-	attach(t, n, veth("evil"))
-	attach(t, n, veth("old"))
-	evil := dialFrom(t, n.pin("evil"), 4000, "10.80.0.3:9")
-	serve(t, n.pin("old"), "udp", ":9")
-	if !asks(evil) {
-		t.Fatal("old does not answer")
-	}
-	if err := n.Release("old"); err != nil {
-		t.Fatal(err)
-	}
-	guarded := veth("guarded")
-	guarded.From = []filter.Peer{}
-	if a := attach(t, n, guarded); a.Links[0].Addresses[0].Addr().String() != "10.80.0.3" {
-		t.Fatalf("guarded has %v", a.Links[0].Addresses)
-	}
-	serve(t, n.pin("guarded"), "udp", ":9")
-	if asks(evil) {
-		t.Error("a service that nobody may connect to answers on its predecessor's connection")
+	for _, others := range []int{0, few} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			n, _ := start(t)
+			attach(t, n, veth("evil"))
+			gone := []string{"old"}
+			for i := range others {
+				gone = append(gone, fmt.Sprintf("other%d", i))
+			}
+			for _, unit := range gone {
+				attach(t, n, veth(unit))
+			}
+			evil := dialFrom(t, n.pin("evil"), 4000, "10.80.0.3:9")
+			serve(t, n.pin("old"), "udp", ":9")
+			if !asks(evil) {
+				t.Fatal("old does not answer")
+			}
+			if err := n.Release(gone...); err != nil {
+				t.Fatal(err)
+			}
+			guarded := veth("guarded")
+			guarded.From = []filter.Peer{}
+			if a := attach(t, n, guarded); a.Links[0].Addresses[0].Addr().String() != "10.80.0.3" {
+				t.Fatalf("guarded has %v", a.Links[0].Addresses)
+			}
+			serve(t, n.pin("guarded"), "udp", ":9")
+			if asks(evil) {
+				t.Error("a service that nobody may connect to answers on its predecessor's connection")
+			}
+		})
 	}
 }
 

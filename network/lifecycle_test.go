@@ -315,7 +315,7 @@ func TestNamespaceHeldOpen(t *testing.T) {
 // Starts and ends at once, in turn and many together: no name or address is in
 // the way of the next, and nothing stays.
 func TestCycles(t *testing.T) {
-	n, config := start(t)
+	n, config := start(t, Bridge{Name: DefaultBridge, Pools: twoPools[:1], NAT: true})
 	web := veth("web")
 	web.Publish = []filter.Port{{First: 8080, Last: 8080, To: 80, Proto: filter.TCP}}
 	attach(t, n, veth("stays"))
