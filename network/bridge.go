@@ -15,9 +15,17 @@ import (
 )
 
 // ready has the bridges of the links there, and those of all that is attached, and
-// the table. It repairs what was taken away behind our back.
+// the table. It repairs what was taken away behind our back. A bridge that only
+// others are on and that cannot be had is a problem, and not in the way of links.
 func (n *Network) ready(links []Link) error {
-	wanted := map[string]bool{}
+	wanted := map[string]bool{} // by name: whether links need it
+	for _, a := range n.units {
+		for _, l := range a.links {
+			if l.Kind == Veth {
+				wanted[l.Bridge] = false
+			}
+		}
+	}
 	for _, l := range links {
 		if l.Kind != Veth {
 			continue
@@ -27,29 +35,25 @@ func (n *Network) ready(links []Link) error {
 		}
 		wanted[l.Bridge] = true
 	}
-	for _, a := range n.units {
-		for _, l := range a.links {
-			if l.Kind == Veth {
-				wanted[l.Bridge] = true
-			}
-		}
-	}
 	changed := false
-	for name := range wanted {
+	var errs []error
+	for name, needed := range wanted {
 		b := n.bridges[name]
 		if b == nil { // not declared any more; those on it keep what they have
 			continue
 		}
 		made, err := n.ensure(b)
-		if err != nil {
-			return err
+		if err != nil && needed {
+			errs = append(errs, err)
+		} else if err != nil {
+			n.problem(err)
 		}
 		changed = changed || made
 	}
-	if len(wanted) == 0 {
-		return nil
+	if len(wanted) == 0 || len(errs) > 0 && !changed {
+		return errors.Join(errs...)
 	}
-	return n.readyTable(changed)
+	return errors.Join(append(errs, n.readyTable(changed))...)
 }
 
 // ensure has a bridge there. One that was removed is made again; one that is new
@@ -90,7 +94,7 @@ func (n *Network) roomFor(b *bridge, pools []netip.Prefix) error {
 	}
 	names := map[uint32]string{}
 	for _, l := range links {
-		if b.index == 0 || !strings.HasPrefix(l.alias, n.tag()) {
+		if !strings.HasPrefix(l.alias, n.tag()) { // what leads to our services is in nobody's way
 			names[l.index] = l.name
 		}
 	}
@@ -147,8 +151,7 @@ func (n *Network) readdress(b *bridge) error {
 	if err := n.roomFor(b, missing); err != nil {
 		return err
 	}
-	six := slices.ContainsFunc(missing, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	return errors.Join(n.host.do(list...), n.sys.forward(six))
+	return errors.Join(n.host.do(list...), n.sys.forward(b.six()))
 }
 
 // derivedMAC is a locally administered address that is the same each time.
@@ -297,10 +300,11 @@ func (n *Network) address(unit string, l Link) (AttachedLink, error) {
 	}
 	b := n.bridges[l.Bridge]
 	for _, p := range l.Addresses {
-		if slices.Contains(at.Gateways, p.Addr()) {
-			return at, fmt.Errorf("cannot connect %s: the address %s is the bridge's own", l.Name, p.Addr())
+		err := n.usable(p.Addr(), b)
+		if err == nil {
+			err = n.leases.take(p.Addr(), unit)
 		}
-		if err := n.leases.take(p.Addr(), unit); err != nil {
+		if err != nil {
 			return at, fmt.Errorf("cannot connect %s: %w", l.Name, err)
 		}
 		at.Addresses = append(at.Addresses, p)
@@ -338,6 +342,33 @@ func (n *Network) take(k *kernel, unit string, l Link, at *AttachedLink, made *l
 		return err
 	}
 	return k.do(setMAC(own.index, l.Name, at.mac))
+}
+
+// usable says why no service on the bridge can have the address.
+func (n *Network) usable(a netip.Addr, b *bridge) error {
+	if !a.IsGlobalUnicast() {
+		return fmt.Errorf("%s is no address for a service", a)
+	}
+	for _, other := range n.bridges {
+		for _, pool := range other.Pools {
+			switch {
+			case !pool.Contains(a):
+			case other != b:
+				return fmt.Errorf("the address %s is of the pool %s of bridge %s", a, pool, other.Name)
+			case a == gatewayOf(pool):
+				return fmt.Errorf("the address %s is the bridge's own", a)
+			case a == pool.Addr(), a.Is4() && a == lastOf(pool):
+				return fmt.Errorf("the address %s is that of the whole network %s", a, pool)
+			}
+		}
+	}
+	addresses, err := n.host.addresses()
+	for _, o := range addresses {
+		if o.prefix.Addr() == a {
+			return fmt.Errorf("the address %s is the host's own", a)
+		}
+	}
+	return err
 }
 
 // generations is how many names a veth may have: one that was just removed is

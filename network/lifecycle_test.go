@@ -258,6 +258,53 @@ func TestRepair(t *testing.T) {
 	answers(t, hostSpace, "tcp", "10.80.0.2:80", "10.80.0.1")
 }
 
+// The bridge went while no manager was there, and its name to somebody else: the
+// next manager comes up, says so, and other bridges' services start.
+func TestAdoptWithoutBridge(t *testing.T) {
+	tenant := Bridge{Name: "tenant", Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}, NAT: true}
+	n, config := start(t, Bridge{Name: DefaultBridge, Pools: twoPools, NAT: true}, tenant)
+	attach(t, n, veth("web"))
+	link := n.bridges[DefaultBridge].Link
+	if err := n.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "ip link del "+link+"; ip link add "+link+" type bridge")
+	n = again(t, n, config)
+	if o, err := n.Overview(); err != nil || len(o.Problems) != 1 || !strings.Contains(o.Problems[0], link) {
+		t.Errorf("problems %q, %v", o.Problems, err)
+	}
+	other := veth("other")
+	other.Links[0].Bridge = "tenant"
+	attach(t, n, other)
+	refuses(t, n, veth("more"), link, "left alone")
+	sh(t, "ip link del "+link)
+	if err := n.Repair(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, n.pin("web"), "udp", ":9")
+	answers(t, hostSpace, "udp", "10.80.0.2:9", "10.80.0.1")
+	answers(t, hostSpace, "udp", "[fd80::2]:9", "fd80::1")
+}
+
+func TestUnusableAddress(t *testing.T) {
+	tenant := Bridge{Name: "tenant", Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}}
+	n, _ := start(t, Bridge{Name: DefaultBridge, Pools: twoPools}, tenant)
+	attach(t, n, veth("stays"))
+	for address, why := range map[string]string{
+		"10.80.0.0/24":   "whole network",
+		"10.80.0.255/24": "whole network",
+		"fd80::/64":      "whole network",
+		"10.80.0.1/24":   "the bridge's own",
+		"192.0.2.1/24":   "the host's own",
+		"10.90.0.7/24":   "of bridge tenant",
+		"127.0.0.5/8":    "no address for a service",
+	} {
+		s := veth("web")
+		s.Links[0].Auto, s.Links[0].Addresses = false, []netip.Prefix{netip.MustParsePrefix(address)}
+		refuses(t, n, s, strings.Split(address, "/")[0], why)
+	}
+}
+
 func TestMacvlan(t *testing.T) {
 	n, _ := start(t)
 	s := Spec{Unit: "web", Links: []Link{

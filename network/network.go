@@ -158,7 +158,10 @@ func (n *Network) adopt() (err error) {
 	if len(n.units) == 0 {
 		return nil
 	}
-	return n.ready(nil)
+	if err := n.ready(nil); err != nil { // services run, and want a manager more than this
+		n.problem(err)
+	}
+	return nil
 }
 
 // adoptUnits finds the units that have a file and all that it says, and takes

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -53,6 +54,14 @@ func (l leases) used(pool netip.Prefix) (n uint64) {
 
 // gatewayOf is the host's address in a pool, the first.
 func gatewayOf(pool netip.Prefix) netip.Addr { return pool.Masked().Addr().Next() }
+
+// lastOf is the last address of a pool of IPv4, its broadcast's.
+func lastOf(pool netip.Prefix) netip.Addr {
+	b := pool.Masked().Addr().As4()
+	last := binary.BigEndian.Uint32(b[:]) | ^uint32(0)>>pool.Bits()
+	binary.BigEndian.PutUint32(b[:], last)
+	return netip.AddrFrom4(b)
+}
 
 // six reports whether the bridge has a pool of IPv6.
 func (b Bridge) six() bool {
