@@ -223,3 +223,74 @@ func TestRefusedIsCounted(t *testing.T) {
 		t.Errorf("the next manager has %d, %d and %d, want %d, %d and %d", f, s, sp, four, six, spoofed)
 	}
 }
+
+// What a service sends by an address of IP or Ethernet that is not its own is heard by
+// nobody. (That nobody answers shows nothing: answers do not find back to it.)
+func TestSpoofedIsNotHeard(t *testing.T) {
+	n, _ := start(t)
+	attach(t, n, veth("web"))
+	attach(t, n, veth("db"))
+	web, db := n.pin("web"), n.pin("db")
+	for _, c := range []struct{ space, from, to, want string }{
+		{outsideSpace, "10.80.0.2", "192.0.2.2:80", "192.0.2.1"},
+		{outsideSpace, "fd80::2", "[2001:db8::2]:80", "2001:db8::1"},
+		{db, "10.80.0.2", "10.80.0.3:80", "10.80.0.2"},
+		{db, "fd80::2", "[fd80::3]:80", "fd80::2"},
+		{outsideSpace, "10.80.0.77", "192.0.2.2:80", ""},
+		{outsideSpace, "10.80.0.3", "192.0.2.2:80", ""},
+		{outsideSpace, "198.51.100.1", "192.0.2.2:80", ""},
+		{outsideSpace, "fd80::77", "[2001:db8::2]:80", ""},
+		{db, "10.80.0.77", "10.80.0.3:80", ""},
+		{db, "fd80::77", "[fd80::3]:80", ""},
+	} {
+		got := heard(t, c.space, 80, func() { forge(t, web, c.from, c.to) })
+		for end := time.Now().Add(patience); c.want != "" && got == "" && time.Now().Before(end); { // a first one may be lost
+			got = heard(t, c.space, 80, func() { forge(t, web, c.from, c.to) })
+		}
+		if got != c.want {
+			t.Errorf("from %s to %s: heard from %q, want %q", c.from, c.to, got, c.want)
+		}
+	}
+	in(t, n, "web", "ip link set eth0 address 02:00:00:00:00:99")
+	if got := heard(t, outsideSpace, 80, func() { forge(t, web, "10.80.0.2", "192.0.2.2:80") }); got != "" {
+		t.Errorf("by another address of Ethernet: heard from %q", got)
+	}
+}
+
+// The gateway answers a ping, whatever a service may connect to: that is how people
+// find out whether there is a network.
+func TestGatewayAnswersPing(t *testing.T) {
+	n, _ := start(t)
+	web := veth("web")
+	web.To = []filter.Peer{}
+	attach(t, n, web)
+	// An echo request; the kernel fills in the checksum of ICMPv6 (RFC 3542).
+	for network, c := range map[string]struct {
+		to      string
+		request []byte
+	}{"ip4:icmp": {"10.80.0.1", []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0}}, "ip6:ipv6-icmp": {"fd80::1", []byte{128, 0, 0, 0, 0, 0, 0, 0}}} {
+		within(t, n.pin("web"), func() {
+			conn, err := net.Dial(network, c.to)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			reply := make([]byte, 64)
+			for end := time.Now().Add(patience); time.Now().Before(end); { // a first one may be lost while a link comes up
+				conn.Write(c.request)
+				conn.SetReadDeadline(time.Now().Add(lost))
+				for {
+					k, _, err := conn.(*net.IPConn).ReadFrom(reply) // without the header of IP
+					if err != nil {
+						break
+					}
+					if k > 0 && (reply[0] == 0 || reply[0] == 129) {
+						return
+					}
+				}
+			}
+			t.Errorf("no answer of %s", c.to)
+		})
+	}
+}
