@@ -168,26 +168,28 @@ func derivedMAC(parts ...string) net.HardwareAddr {
 // not: with br_netfilter, which container engines turn on, the bridge translates
 // what is for a published port by itself, and then keeps it from the other port.)
 func (n *Network) makeBridge(b *bridge) error {
-	if err := n.host.do(addBridge(b.Link, derivedMAC(n.config.Instance, b.Name), b.MTU)); err != nil {
+	if err := n.host.do(addBridge(b.Link, derivedMAC(n.config.Instance, b.Name), b.MTU, n.unfinished())); err != nil {
 		return needing("bridge", err)
 	}
 	l, err := n.host.link(0, b.Link)
 	if err != nil {
 		return err
 	}
-	// The tag first: a bridge without it would be nobody's after a kill.
 	list := []request{setAlias(l.index, b.Link, n.bridgeTag(b.Name)), setUp(l.index, b.Link, true)}
-	for _, p := range b.Pools {
-		list = append(list, addAddress(l.index, netip.PrefixFrom(gatewayOf(p), p.Bits()), false))
+	for _, p := range b.gateways() {
+		list = append(list, addAddress(l.index, p, false))
 	}
 	for _, a := range n.units { // the kernel has removed them with the address that they give
 		for i := range a.links {
-			if a.links[i].Kind == Veth && a.links[i].Bridge == b.Name {
+			if a.links[i].index != 0 && a.links[i].Bridge == b.Name {
 				list = append(list, a.links[i].routes()...)
 			}
 		}
 	}
 	err = n.host.do(list...)
+	if err == nil {
+		err = n.host.settle(0, "", b.gateways()...)
+	}
 	if err == nil {
 		err = n.sys.forward(b.six())
 	}
@@ -201,9 +203,10 @@ func (n *Network) makeBridge(b *bridge) error {
 // readyTable has the table there. Where there can be none, links work without.
 func (n *Network) readyTable(changed bool) error {
 	if n.table == nil {
-		table, err := filter.Open(n.config.Instance)
+		var table *filter.Table
+		err := writeFile(n.tableMark(), nil) // before there is a table that nobody knows of
 		if err == nil {
-			err = writeFile(n.tableMark(), nil)
+			table, err = filter.Open(n.config.Instance)
 		}
 		if err != nil {
 			n.tableErr = err
@@ -387,7 +390,7 @@ func (n *Network) addPair(unit string, l Link, at *AttachedLink, netns int) erro
 	var err error
 	for generation := range generations {
 		name := fmt.Sprintf("ns%08x%x", hash(n.config.Instance, unit, l.Name), generation)
-		if err = n.host.do(addVeth(name, l.Name, netns, at.mac, mtu)); !errors.Is(err, unix.EEXIST) {
+		if err = n.host.do(addVeth(name, l.Name, netns, at.mac, mtu, n.unfinished())); !errors.Is(err, unix.EEXIST) {
 			at.Host = name
 			break
 		}

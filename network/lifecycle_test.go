@@ -91,7 +91,7 @@ func TestAdoptHalfMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.host.do(addVeth("nshalf", "eth0", fd, derivedMAC("x"), 0)); err != nil {
+	if err := n.host.do(addVeth("nshalf", "eth0", fd, derivedMAC("x"), 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	end, err := n.host.link(0, "nshalf")
@@ -284,6 +284,95 @@ func TestAdoptWithoutBridge(t *testing.T) {
 	serve(t, n.pin("web"), "udp", ":9")
 	answers(t, hostSpace, "udp", "10.80.0.2:9", "10.80.0.1")
 	answers(t, hostSpace, "udp", "[fd80::2]:9", "fd80::1")
+}
+
+// Where there can be no rules a service has its link, unless it asks for more than
+// that: also one that had it when there were some.
+func TestWithoutRules(t *testing.T) {
+	inner := Bridge{Name: "inner", Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}, Internal: true}
+	n, config := start(t, Bridge{Name: DefaultBridge, Pools: twoPools, NAT: true}, inner)
+	guarded := veth("guarded")
+	guarded.From = []filter.Peer{}
+	attach(t, n, guarded)
+	if err := n.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "nft delete table inet nsinit-nettest; nft add table inet nsinit-nettest") // somebody else's
+	n = again(t, n, config)
+	attach(t, n, veth("web"))
+	serve(t, n.pin("web"), "udp", ":9")
+	answers(t, hostSpace, "udp", "10.80.0.3:9", "10.80.0.1")
+	published, secret := veth("published"), veth("secret")
+	published.Publish = []filter.Port{{First: 8080, Last: 8080, To: 80, Proto: filter.TCP}}
+	secret.Links[0].Bridge = "inner"
+	if _, err := n.Attach(secret); err == nil || !strings.Contains(err.Error(), "internal") || !strings.Contains(err.Error(), "nft list table") {
+		t.Errorf("on an internal bridge: %v", err)
+	}
+	refuses(t, n, published, "publish ports", "nft list table inet nsinit-nettest")
+	if _, err := n.Attach(guarded); err == nil || !strings.Contains(err.Error(), "who may connect") {
+		t.Errorf("that nobody may connect to: %v", err)
+	}
+	if o, err := n.Overview(); err != nil || !strings.Contains(strings.Join(o.Problems, "\n"), "not kept apart") {
+		t.Errorf("problems %q, %v", o.Problems, err)
+	}
+	sh(t, "nft delete table inet nsinit-nettest")
+	attach(t, n, secret)
+	attach(t, n, guarded)
+	serve(t, n.pin("guarded"), "udp", ":9")
+	silent(t, n.pin("web"), "udp", "10.80.0.2:9")
+}
+
+// What a service, or whoever else may, did to its links ends with its next start.
+func TestChangedInside(t *testing.T) {
+	n, config := start(t)
+	first := attach(t, n, veth("web"))
+	for _, change := range []string{
+		"ip addr del 10.80.0.2/24 dev eth0",
+		"ip link set eth0 down",
+		"ip link set eth0 down; ip link set eth0 name mine",
+		"ip link del eth0",
+		"ip link del eth0; ip link add eth0 type bridge; ip link set eth0 up",
+	} {
+		in(t, n, "web", change)
+		n = again(t, n, config)
+		if o, err := n.Overview(); err != nil || len(o.Units) != 1 || !strings.Contains(fmt.Sprint(o.Problems), "web: ") {
+			t.Errorf("after %s: %d units, problems %q, %v", change, len(o.Units), o.Problems, err)
+		}
+		if a := attach(t, n, veth("web")); !a.Made || fmt.Sprint(a.Links[0].Addresses) != fmt.Sprint(first.Links[0].Addresses) {
+			t.Errorf("after %s: made %v, %v", change, a.Made, a.Links[0].Addresses)
+		}
+		if a := attach(t, n, veth("web")); a.Made {
+			t.Errorf("after %s it is made each time", change)
+		}
+	}
+	serve(t, n.pin("web"), "udp", ":9")
+	answers(t, hostSpace, "udp", "10.80.0.2:9", "10.80.0.1")
+}
+
+// An adapter that is pulled out takes its macvlan along, also while no manager runs:
+// the other link goes on, and the next start has both again.
+func TestParentGoes(t *testing.T) {
+	n, config := start(t)
+	adapter := "ip link add usb0 type veth peer name usb1; ip link set usb0 up"
+	sh(t, adapter)
+	defer sh(t, "ip link del usb0")
+	s := veth("web")
+	s.Links = append(s.Links, Link{Name: "lan", Kind: Macvlan, Parent: "usb0", Mode: "bridge", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/24")}})
+	attach(t, n, s)
+	serve(t, n.pin("web"), "udp", ":9")
+	sh(t, "ip link del usb0")
+	n = again(t, n, config)
+	answers(t, hostSpace, "udp", "10.80.0.2:9", "10.80.0.1")
+	if o, _ := n.Overview(); !strings.Contains(fmt.Sprint(o.Problems), "lan") {
+		t.Errorf("problems %q", o.Problems)
+	}
+	if _, err := n.Attach(s); err == nil || !strings.Contains(err.Error(), "usb0") {
+		t.Errorf("without the adapter: %v", err)
+	}
+	sh(t, adapter)
+	if a := attach(t, n, s); !a.Made || !strings.Contains(in(t, n, "web", "ip addr"), "198.51.100.7") {
+		t.Errorf("with the adapter: %+v", a)
+	}
 }
 
 func TestUnusableAddress(t *testing.T) {

@@ -95,11 +95,15 @@ func Open(config Config) (*Network, error) {
 // tag begins the alias of every link of the instance.
 func (n *Network) tag() string { return "nsinit/" + n.config.Instance + "/" }
 
+// unfinished is the group that links are born into, which they leave when they get
+// their tag: so none is ever nobody's, at whatever moment the manager is killed.
+func (n *Network) unfinished() uint32 { return hash(n.config.Instance, "unfinished") }
+
 func (n *Network) bridgeTag(name string) string { return n.tag() + "bridge/" + name }
 
 // unitTag tells a unit's links: a name may be longer than an alias.
 func (n *Network) unitTag(unit, link string) string {
-	return fmt.Sprintf("%sunit/%08x/%s", n.tag(), hash(unit), link)
+	return fmt.Sprintf("%sunit/%016x/%s", n.tag(), longHash(unit), link)
 }
 
 // tableMark is the file that says that there is a table, so that an instance
@@ -128,10 +132,12 @@ func (n *Network) adopt() (err error) {
 	if err != nil {
 		return err
 	}
-	ours := map[string]linkInfo{} // by alias
+	ours := map[string]linkInfo{} // by alias, or where none was given yet, by name
 	for _, l := range list {
 		if strings.HasPrefix(l.alias, n.tag()) {
 			ours[l.alias] = l
+		} else if l.alias == "" && l.group == n.unfinished() {
+			ours[l.name] = l
 		}
 	}
 	for _, b := range n.bridges {
@@ -203,26 +209,24 @@ func (n *Network) adoptUnit(unit string, ours map[string]linkInfo) (*attachment,
 		return nil, errors.New("cannot tell what its network was: its file is another's")
 	}
 	a := &attachment{spec: was.Spec}
-	inside, err := n.dialInside(unit)
-	if err != nil {
-		return nil, fmt.Errorf("cannot look into its network namespace: %w", err)
-	}
-	defer inside.close()
 	for i, l := range a.spec.Links {
-		if _, err := inside.link(0, l.Name); err != nil {
-			return nil, err
-		}
 		at := n.described(l)
 		at.Addresses, at.mac = was.Given[i].Addresses, was.Given[i].MAC
 		if l.Kind == Veth {
-			end, ok := ours[n.unitTag(unit, l.Name)]
-			if !ok {
-				return nil, fmt.Errorf("cannot find the host's end of its link %s", l.Name)
-			}
+			end := ours[n.unitTag(unit, l.Name)] // none: index 0
 			at.Host, at.index, at.hostMAC = end.name, end.index, end.mac
 			delete(ours, n.unitTag(unit, l.Name))
 		}
 		a.links = append(a.links, at)
+	}
+	fd, err := n.intact(a)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // without a namespace there is nothing
+		return nil, fmt.Errorf("cannot find its network namespace: %w", err)
+	case err != nil: // a service runs with what it has; its next start has all of it
+		n.problem(fmt.Errorf("%s: %w: restart it", unit, err))
+	default:
+		unix.Close(fd)
 	}
 	for _, l := range a.links {
 		for _, p := range l.Addresses {
@@ -290,14 +294,19 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 	if err := n.ready(s.Links); err != nil {
 		return Attachment{}, err
 	}
+	if need := n.needsTable(s); need != "" && n.table == nil {
+		return Attachment{}, fmt.Errorf("cannot %s: %w", need, n.tableErr)
+	}
 	if old := n.units[s.Unit]; old != nil {
-		if fd, ok := n.intact(old); ok && n.current(old) && reflect.DeepEqual(old.spec.Links, s.Links) {
+		fd, err := n.intact(old)
+		if err == nil && n.current(old) && reflect.DeepEqual(old.spec.Links, s.Links) {
 			if err := n.change(old, s); err != nil {
 				unix.Close(fd)
 				return Attachment{}, err
 			}
 			return Attachment{NetNS: fd, Links: old.links}, nil
-		} else if ok {
+		}
+		if err == nil {
 			unix.Close(fd)
 		}
 		if err := n.detach(s.Unit); err != nil {
@@ -328,6 +337,23 @@ func (n *Network) attach(s Spec) (Attachment, error) {
 		return Attachment{}, err
 	}
 	return Attachment{NetNS: fd, Made: true, Links: at.links}, nil
+}
+
+// needsTable says what s asks for that there are rules for. A service without them
+// would be open to more than it says.
+func (n *Network) needsTable(s Spec) string {
+	switch {
+	case len(s.Publish) > 0:
+		return "publish ports"
+	case s.From != nil || s.To != nil:
+		return "keep to who may connect"
+	}
+	for _, l := range s.Links {
+		if b := n.bridges[l.Bridge]; l.Kind == Veth && b != nil && b.Internal {
+			return "keep the bridge " + b.Name + " internal"
+		}
+	}
+	return ""
 }
 
 // space gives the unit's namespace, pinned; a fresh one was not there. made is the
@@ -363,17 +389,52 @@ func (n *Network) clear(s Spec) error {
 	return nil
 }
 
-// intact opens the namespace of a unit whose links are all there.
-func (n *Network) intact(a *attachment) (fd int, ok bool) {
+// intact opens the namespace of a unit, or says what is not there any more of what
+// the unit was given.
+func (n *Network) intact(a *attachment) (fd int, err error) {
+	if fd, err = n.open(a.spec.Unit); err != nil {
+		return -1, err
+	}
+	k, err := dial(fd)
+	if err == nil {
+		err = errors.Join(n.whole(k, a), k.close())
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (n *Network) whole(k *kernel, a *attachment) error {
+	have, err := k.addresses()
+	if err != nil {
+		return err
+	}
 	for _, l := range a.links {
+		own, err := k.link(0, l.Name)
+		switch {
+		case err != nil:
+			return err
+		case own.kind != l.Kind.String() || !own.up:
+			return fmt.Errorf("the link %s is another or was set down", l.Name)
+		}
 		if l.Kind == Veth {
-			if have, err := n.host.link(l.index, ""); err != nil || have.alias != n.unitTag(a.spec.Unit, l.Name) {
-				return -1, false
+			end, err := n.host.link(l.index, l.Host)
+			if err != nil {
+				return err
+			}
+			if end.alias != n.unitTag(a.spec.Unit, l.Name) || own.lower != end.index {
+				return fmt.Errorf("the host's end of the link %s is another", l.Name)
+			}
+		}
+		for _, p := range l.Addresses {
+			if !slices.Contains(have, address{own.index, p}) {
+				return fmt.Errorf("the link %s has the address %s no more", l.Name, p.Addr())
 			}
 		}
 	}
-	fd, err := n.open(a.spec.Unit)
-	return fd, err == nil
+	return nil
 }
 
 // current reports whether what a unit was given is of the pools that there are now.
@@ -415,7 +476,8 @@ func (n *Network) build(a *attachment, s Spec, netns int, made *linkInfo) error 
 			if err := n.raise(&a.links[i]); err != nil {
 				return err
 			}
-			if err := k.settle(netns, l.Name); err != nil {
+			err := errors.Join(k.settle(netns, l.Name, a.links[i].Addresses...), n.host.settle(0, a.links[i].Host))
+			if err != nil {
 				return err
 			}
 		}
@@ -449,12 +511,10 @@ func (n *Network) rules(a *attachment, s Spec) error {
 		}
 		a.reserved = r
 	}
-	if n.table == nil {
-		if len(s.Publish) > 0 || s.From != nil || s.To != nil {
-			return fmt.Errorf("cannot publish ports or say who may connect: %w", n.tableErr)
+	if n.table != nil {
+		if err := n.table.Put(service(s, a.links)); err != nil {
+			return err
 		}
-	} else if err := n.table.Put(service(s, a.links)); err != nil {
-		return err
 	}
 	if narrowed := len(a.spec.Links) > 0 && !sameReach(a.spec, s); narrowed {
 		if err := n.cutOff(a.links); err != nil {
@@ -544,7 +604,7 @@ func (n *Network) publishable(s Spec) error {
 func service(s Spec, links []AttachedLink) filter.Service {
 	out := filter.Service{Unit: s.Unit, Publish: s.Publish, From: s.From, To: s.To, DNS: s.DNS}
 	for _, l := range links {
-		if l.Kind != Veth {
+		if l.Kind != Veth || l.index == 0 {
 			continue
 		}
 		f := filter.Link{Index: l.index, MAC: l.mac}
@@ -679,7 +739,7 @@ func (n *Network) Close(removeAll bool) error {
 		for u := range n.units {
 			units = append(units, u)
 		}
-		errs = append(errs, n.detach(units...), n.removeBridges(), n.restoreSettings(), os.RemoveAll(n.files))
+		errs = append(errs, n.detach(units...), n.removeBridges())
 	}
 	if n.table == nil && removeAll && marked {
 		n.table, _ = filter.Open(n.config.Instance) // where there is none, none is to be removed
@@ -687,6 +747,9 @@ func (n *Network) Close(removeAll bool) error {
 	if n.table != nil {
 		errs = append(errs, n.table.Close(removeAll))
 		n.table = nil
+	}
+	if removeAll && n.host != nil { // the files last: they say what there is to remove
+		errs = append(errs, n.restoreSettings(), os.RemoveAll(n.files))
 	}
 	for _, a := range n.units {
 		a.reserved.release()

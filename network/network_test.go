@@ -22,6 +22,9 @@ const insideTest = "NSINIT_NETWORK_TEST"
 // TestMain runs the tests on a machine of their own, as far as its network and
 // its mounts go: whatever they make goes with it.
 func TestMain(m *testing.M) {
+	if task := os.Getenv(killedTask); task != "" {
+		os.Exit(killedMain(task))
+	}
 	if os.Getenv(insideTest) != "" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
@@ -57,9 +60,24 @@ func machine(t testing.TB) {
 mkdir -p /run/netns
 ip netns add outside
 ip link add eth0 type veth peer name eth0 netns outside
-ip addr add 192.0.2.1/24 dev eth0; ip -6 addr add 2001:db8::1/64 dev eth0 nodad; ip link set eth0 up
-ip -n outside link set lo up; ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside -6 addr add 2001:db8::2/64 dev eth0 nodad; ip -n outside link set eth0 up
+ip addr add 192.0.2.1/24 dev eth0; ip -6 addr add 2001:db8::1/64 dev eth0 nodad; ip link set eth0 addrgenmode none up
+ip -n outside link set lo up; ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside -6 addr add 2001:db8::2/64 dev eth0 nodad; ip -n outside link set eth0 addrgenmode none up
 ip route add default via 192.0.2.2`)
+	for _, space := range []string{hostSpace, outsideSpace} {
+		fd, err := unix.Open(space, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		k, err := dial(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.close()
+		if err := k.settle(fd, "eth0"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // sh runs a script, whose failure is the test's, and gives what it printed.
@@ -263,6 +281,39 @@ func silent(t testing.TB, space, network, address string) {
 	t.Helper()
 	if got := call(t, space, network, address, lost); got != "" {
 		t.Errorf("%s %s is answered, as from %s", network, address, got)
+	}
+}
+
+// What a unit is sent as soon as its network is ready arrives: nobody need try again.
+func TestNothingIsLostAtFirst(t *testing.T) {
+	n, _ := start(t)
+	local := func(space, address string) (err error) {
+		within(t, space, func() {
+			var k *kernel
+			if k, err = dial(0); err != nil {
+				return
+			}
+			defer k.close()
+			at, e := k.isLocal(netip.MustParseAddr(address))
+			if err = e; err == nil && !at {
+				err = fmt.Errorf("what is sent to %s is dropped", address)
+			}
+		})
+		return err
+	}
+	for i := range 50 {
+		if i%5 == 0 && i > 0 {
+			sh(t, "ip link del "+n.bridges[DefaultBridge].Link)
+		}
+		attach(t, n, veth("web"))
+		for space, address := range map[string]string{n.pin("web"): "fd80::2", hostSpace: "fd80::1"} {
+			if err := local(space, address); err != nil {
+				t.Fatalf("the %dth time: %v", i+1, err)
+			}
+		}
+		if err := n.Release("web"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -55,6 +55,14 @@ func (l leases) used(pool netip.Prefix) (n uint64) {
 // gatewayOf is the host's address in a pool, the first.
 func gatewayOf(pool netip.Prefix) netip.Addr { return pool.Masked().Addr().Next() }
 
+// gateways are the host's addresses on the bridge.
+func (b Bridge) gateways() (list []netip.Prefix) {
+	for _, p := range b.Pools {
+		list = append(list, netip.PrefixFrom(gatewayOf(p), p.Bits()))
+	}
+	return list
+}
+
 // lastOf is the last address of a pool of IPv4, its broadcast's.
 func lastOf(pool netip.Prefix) netip.Addr {
 	b := pool.Masked().Addr().As4()
@@ -159,4 +167,11 @@ func hash(parts ...string) uint32 {
 		h.Write([]byte{0})
 	}
 	return h.Sum32()
+}
+
+// longHash is one of 64 bits, for what must not be taken for another.
+func longHash(s string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(s))
+	return h.Sum64()
 }

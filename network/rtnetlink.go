@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -153,10 +152,11 @@ func noLinkLocal(e *netlink.AttributeEncoder) {
 	})
 }
 
-// addVeth makes a pair: name here, and peer where netns is.
-func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int) request {
+// addVeth makes a pair: name here, of the group, and peer where netns is.
+func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int, group uint32) request {
 	return request{"make the veth " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, name)
+		e.Uint32(unix.IFLA_GROUP, group)
 		if mtu > 0 {
 			e.Uint32(unix.IFLA_MTU, uint32(mtu))
 		}
@@ -179,9 +179,10 @@ func addVeth(name string, peer string, netns int, mac net.HardwareAddr, mtu int)
 }
 
 // addBridge makes a bridge without spanning tree, delay and multicast snooping.
-func addBridge(name string, mac net.HardwareAddr, mtu int) request {
+func addBridge(name string, mac net.HardwareAddr, mtu int, group uint32) request {
 	return request{"make the bridge " + name, unix.RTM_NEWLINK, makeNew, linkBody(0, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, name)
+		e.Uint32(unix.IFLA_GROUP, group)
 		e.Bytes(unix.IFLA_ADDRESS, mac)
 		if mtu > 0 {
 			e.Uint32(unix.IFLA_MTU, uint32(mtu))
@@ -242,9 +243,12 @@ func setFlags(index uint32, name string, flags uint32, quiet bool) request {
 	})}
 }
 
+// setAlias gives a link its tag, and with it takes it out of the group that it was
+// made in.
 func setAlias(index uint32, name, alias string) request {
 	return request{"tag " + name, unix.RTM_NEWLINK, 0, linkBody(index, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFALIAS, alias)
+		e.Uint32(unix.IFLA_GROUP, 0)
 	})}
 }
 
@@ -360,6 +364,8 @@ type linkInfo struct {
 	index, lower      uint32 // lower is the link that it is made on, or a veth's other end
 	name, alias, kind string
 	mac               net.HardwareAddr
+	group             uint32
+	up                bool
 	ready             bool    // what is sent over it is not dropped (IF_OPER_UP, RFC 2863)
 	traffic           Traffic // as the link sees it
 }
@@ -399,6 +405,7 @@ func parseLink(b []byte) (l linkInfo, err error) {
 		return l, unix.EBADMSG
 	}
 	l.index = binary.NativeEndian.Uint32(b[4:])
+	l.up = binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
 	d, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
 	if err != nil {
 		return l, err
@@ -411,6 +418,8 @@ func parseLink(b []byte) (l linkInfo, err error) {
 			l.alias = d.String()
 		case unix.IFLA_OPERSTATE:
 			l.ready = d.Uint8() == operUp
+		case unix.IFLA_GROUP:
+			l.group = d.Uint32()
 		case unix.IFLA_LINK:
 			l.lower = d.Uint32()
 		case unix.IFLA_ADDRESS:
@@ -432,32 +441,6 @@ func parseLink(b []byte) (l linkInfo, err error) {
 		}
 	}
 	return l, d.Err()
-}
-
-// settleTime bounds how long a link may take to carry packets.
-const settleTime = 2 * time.Second
-
-// settle waits until what is sent over a link is not dropped any more. The kernel
-// makes it so a moment after the carrier is there (linkwatch); since Linux 6.8 a
-// question after the link makes it so at once.
-func (k *kernel) settle(netns int, name string) error {
-	if l, err := k.link(0, name); err != nil || l.ready {
-		return err
-	}
-	news, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: netns, Groups: unix.RTMGRP_LINK})
-	if err != nil {
-		return fmt.Errorf("cannot watch the link %s: %w", name, err)
-	}
-	defer news.Close()
-	news.SetReadDeadline(time.Now().Add(settleTime))
-	for { // the question comes after the subscription, so no news is missed
-		if l, err := k.link(0, name); err != nil || l.ready {
-			return err
-		}
-		if _, err := news.Receive(); err != nil {
-			return fmt.Errorf("cannot wait for the link %s to be up: %w", name, err)
-		}
-	}
 }
 
 // address is one of a link.

@@ -43,17 +43,17 @@ func (n *Network) makeSpare() (s spare, err error) {
 	if s.netns, err = create(); err != nil {
 		return s, err
 	}
-	if err = s.connect(host, n.spareTag()); err != nil {
+	if err = s.connect(host, n.spareTag(), n.unfinished()); err != nil {
 		s.drop()
 	}
 	return s, err
 }
 
-func (s *spare) connect(host *kernel, tag string) error {
+func (s *spare) connect(host *kernel, tag string, group uint32) error {
 	var b [4]byte
 	rand.Read(b[:])                                                  // never fails (crypto/rand, Go 1.24)
 	name := fmt.Sprintf("ns%08xs", binary.NativeEndian.Uint32(b[:])) // 11 bytes
-	if err := host.do(addVeth(name, spareLink, s.netns, nil, 0)); err != nil {
+	if err := host.do(addVeth(name, spareLink, s.netns, nil, 0, group)); err != nil {
 		return err
 	}
 	if err := noAdvertisements(name); err != nil {
