@@ -55,10 +55,8 @@ func Main(opt Options) int {
 	p := &pid1{opt: opt, began: began(), signals: orders, timer: time.NewTimer(time.Hour), say: reporter{kmsg: -1, console: 2}, manager: newManager()}
 	p.manager.protected = opt.Protected
 	boundMemory()
-	var threads sync.WaitGroup
-	threads.Go(func() { makeThreads(idleThreads) })
+	makeThreads(idleThreads) // before there is anybody who could take all process numbers
 	p.boot()
-	threads.Wait() // before there is anybody who could take all process numbers
 	p.manager.due = time.Now()
 	if p.cmd.rescueFirst {
 		p.manager.due = time.Time{}
