@@ -249,6 +249,7 @@ func setAlias(index uint32, name, alias string) request {
 	return request{"tag " + name, unix.RTM_NEWLINK, 0, linkBody(index, 0, func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFALIAS, alias)
 		e.Uint32(unix.IFLA_GROUP, 0)
+		noLinkLocal(e) // now, as it is down: Linux 6.1 gives the address when it comes up
 	})}
 }
 

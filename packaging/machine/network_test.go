@@ -26,7 +26,7 @@ done
 /usr/bin/ip addr add 10.2.1.9/24 dev p1; /usr/bin/ip addr add 10.2.2.9/24 dev q1`
 
 // networkState is what units' links must leave as it was.
-const networkState = `/usr/bin/ip -br link | sed 's/ .*//' | sort; /usr/bin/ip addr | grep inet | grep -v fe80; /usr/bin/ip route; ls /run/nsinit/netns`
+const networkState = `/usr/bin/ip -br link | sed 's/ .*//' | grep -v '^ns[0-9a-f]*s@' | sort; /usr/bin/ip addr | grep inet | grep -v fe80; /usr/bin/ip route; ls /run/nsinit/netns`
 
 // TestNetwork: networks of services on the oldest kernel, one after the other in
 // the same machine. The modules are those that the builder takes for the units.
@@ -130,8 +130,10 @@ func (m *machine) wantError(t *testing.T, unit, want string) {
 }
 
 // kept is all that a manager's death must not change. What was refused is counted
-// anew by the next.
-const kept = `/usr/bin/ip link | sed 's/ qdisc.*//'; /usr/bin/ip addr; /usr/bin/ip route; /usr/bin/ip neigh | grep PERM; nft list ruleset | grep -v -e 'counter packets' -e '^[[:space:]]*}$'
+// anew by the next, and links that nobody uses yet go with the manager.
+const kept = `spares="-e none"
+	for s in $(/usr/bin/ip -o link | grep '/spare' | sed 's/^[0-9]*: \([^@:]*\)[@:].*/\1/'); do spares="$spares -e $s"; done
+	/usr/bin/ip -o link | grep -v -F $spares | sed 's/ qdisc [^\\]*//'; /usr/bin/ip -o addr | grep -v -F $spares; /usr/bin/ip route; /usr/bin/ip neigh | grep PERM; nft list ruleset | grep -v -e 'counter packets' -e '^[[:space:]]*}$'
 	for n in /run/nsinit/netns/*; do echo $n; nsenter --net=$n sh -c 'readlink /proc/self/ns/net; /usr/bin/ip addr; /usr/bin/ip route'; done`
 
 func testNetworkKept(t *testing.T, m *machine) {
