@@ -94,9 +94,13 @@ func sh(t testing.TB, script string) string {
 // links that wait to be used.
 func baseline(t testing.TB) string {
 	t.Helper()
-	return sh(t, `ip -br link | awk '$1 != "lo" && $1 !~ /^ns[0-9a-f]*s@/ {print $1, $3}'; ip -br addr | awk '$1 !~ /^ns[0-9a-f]*s@/ {$2 = ""; print}'; ip route; ip -6 route | sort
+	text := sh(t, `ip -br link | awk '$1 != "lo" && $1 !~ /^ns[0-9a-f]*s@/ {print $1, $3}'; ip -br addr | awk '$1 !~ /^ns[0-9a-f]*s@/ {$2 = ""; print}'; ip route; ip -6 route | sort
 { nft list ruleset | grep -v 'counter packets' || true; }
 cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding`)
+	if strings.Contains(text, "Dump was interrupted") { // a link was made ahead meanwhile
+		return baseline(t)
+	}
+	return text
 }
 
 // descriptors are those of this process, by what they lead to. While a Network is
@@ -129,15 +133,14 @@ func start(t testing.TB, bridges ...Bridge) (*Network, Config) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			n.Close(true)
-			return
-		}
 		last, err := Open(config) // of whoever was the last
 		if err == nil {
 			err = last.Close(true)
 		}
 		n.Close(false)
+		if t.Failed() { // somewhere in the middle
+			return
+		}
 		if err != nil {
 			t.Errorf("at the end: %v", err)
 		}

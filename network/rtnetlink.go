@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -93,11 +94,22 @@ func (k *kernel) do(list ...request) (err error) {
 	return err
 }
 
-// dump lists what a request of that kind lists.
-func (k *kernel) dump(what string, kind uint16, body []byte) ([]netlink.Message, error) {
-	list, err := k.conn.Execute(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request | netlink.Dump}, Data: body})
-	if err != nil {
-		return nil, &stepError{what, err}
+// dumpTries is how often a list is asked for that something comes into meanwhile.
+const dumpTries = 10
+
+// dump lists what a request of that kind lists. What comes or goes meanwhile may
+// have an older kernel leave out something else, which it says (NLM_F_DUMP_INTR of
+// netlink(7)): it is asked again.
+func (k *kernel) dump(what string, kind uint16, body []byte) (list []netlink.Message, err error) {
+	interrupted := func(m netlink.Message) bool { return m.Header.Flags&netlink.DumpInterrupted != 0 }
+	for range dumpTries {
+		list, err = k.conn.Execute(netlink.Message{Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request | netlink.Dump}, Data: body})
+		if err != nil {
+			return nil, &stepError{what, err}
+		}
+		if !slices.ContainsFunc(list, interrupted) {
+			break
+		}
 	}
 	return list, nil
 }
