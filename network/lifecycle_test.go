@@ -375,6 +375,20 @@ func TestParentGoes(t *testing.T) {
 	}
 }
 
+// One that got no link before something failed is let go whole.
+func TestSpareWithoutLink(t *testing.T) {
+	machine(t)
+	before := descriptors()
+	fd, err := create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spare{netns: fd}.drop()
+	if after := descriptors(); after != before {
+		t.Errorf("descriptors: %s, were %s", after, before)
+	}
+}
+
 func TestUnusableAddress(t *testing.T) {
 	tenant := Bridge{Name: "tenant", Pools: []netip.Prefix{netip.MustParsePrefix("10.90.0.0/24")}}
 	n, _ := start(t, Bridge{Name: DefaultBridge, Pools: twoPools}, tenant)

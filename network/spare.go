@@ -84,9 +84,11 @@ func (s *spare) connect(host *kernel, tag string, group uint32) error {
 
 // drop removes the link at once; the namespace would take it along only later.
 func (s spare) drop() {
-	if host, err := dial(0); err == nil && s.host.index != 0 {
-		host.do(deleteLink(s.host.index, s.host.name))
-		host.close()
+	if s.host.index != 0 {
+		if host, err := dial(0); err == nil {
+			host.do(deleteLink(s.host.index, s.host.name))
+			host.close()
+		}
 	}
 	unix.Close(s.netns)
 }
