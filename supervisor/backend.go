@@ -157,7 +157,7 @@ func (s *sight) entry() control.UnitListEntry {
 		e.MainPID = s.snap.MainPID
 	}
 	if u := s.def(); u != nil {
-		e.Description, e.Aliases, e.Network = u.Description, u.Aliases, networkText(u)
+		e.Description, e.Aliases, e.Network = u.Description, u.Aliases, u.Network.Text()
 		if u.IsTarget() {
 			e.Kind, e.BuiltIn = kindOf(u), u.Path == ""
 		}

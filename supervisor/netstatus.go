@@ -12,20 +12,9 @@ import (
 	"github.com/nsinit/nsinit/unit"
 )
 
-// networkText is the mode as unit files write it.
-func networkText(u *unit.Unit) string {
-	switch u.Network.Mode {
-	case unit.NetworkUnit:
-		return "unit:" + u.Network.Unit
-	case unit.NetworkPath:
-		return "path:" + u.Network.Path
-	}
-	return u.Network.Mode
-}
-
 // networkOf is what the unit file says of the network.
 func networkOf(u *unit.Unit) *control.Network {
-	n := &control.Network{Mode: networkText(u)}
+	n := &control.Network{Mode: u.Network.Text()}
 	for _, p := range u.Network.Publish {
 		n.Publish = append(n.Publish, p.String())
 	}
@@ -131,7 +120,7 @@ func (s *sight) place(st *control.NetworkStatus, links map[string]network.State,
 	case unit.NetworkPrivate:
 		st.Private = append(st.Private, s.name)
 	case unit.NetworkUnit, unit.NetworkPath:
-		st.Joined = append(st.Joined, s.name+" ("+networkText(u)+")")
+		st.Joined = append(st.Joined, s.name+" ("+u.Network.Text()+")")
 	}
 }
 

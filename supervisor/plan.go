@@ -97,7 +97,7 @@ func (m *Manager) planLines(u *unit.Unit, svc *compile.Service, p *isolate.Progr
 		}
 	}
 	if u.Network.Mode != unit.NetworkHost {
-		add("network", networkText(u)+" -> fd netns")
+		add("network", u.Network.Text()+" -> fd netns")
 	}
 	group := filepath.Join(m.cgroups.Root(), u.Resources.Slice, u.Name, strconv.FormatUint(number, 10))
 	add("mkdir", "cgroup "+group+"/{init,main}")

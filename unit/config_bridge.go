@@ -59,8 +59,8 @@ func (d *document) failures(n *node, format string, args ...any) List {
 func (c *InstanceConfig) readBridge(doc *document, t *node, values map[string]any) (errs List) {
 	br := Bridge{Name: t.key, Nat: true}
 	natAt, poolAt := (*node)(nil), t
+	keys := bridgeKeys()
 	for _, f := range t.fields {
-		keys := bridgeKeys()
 		i := slices.IndexFunc(keys, func(k *Key) bool { return k.Name == f.key })
 		if i < 0 {
 			errs = append(errs, doc.unknownBridgeKey(t, f))

@@ -1,5 +1,10 @@
 package unit
 
+import (
+	"slices"
+	"strings"
+)
+
 // Draft reads the text of one unit as if a file NAME.toml held it, without a
 // search path and without neighbours: what import checks its output with.
 // Unknown units that it requires are no error. The errors have lines of text.
@@ -24,13 +29,8 @@ func SplitWords(s string) ([]string, error) { return splitWords(s, wordsCEscapes
 func BuiltinTarget(name string) bool {
 	name = BareName(name)
 	for _, t := range builtinTargets() {
-		if t.name == name {
+		if t.name == name || slices.Contains(t.aliases, name) {
 			return true
-		}
-		for _, alias := range t.aliases {
-			if alias == name {
-				return true
-			}
 		}
 	}
 	return false
@@ -57,17 +57,8 @@ func QuoteTOML(s string) string {
 		return quote(s)
 	case !apostrophe:
 		return "'" + s + "'"
-	case s[len(s)-1] != '\'' && s[0] != '\'' && !containsTriple(s):
+	case s[len(s)-1] != '\'' && s[0] != '\'' && !strings.Contains(s, "'''"):
 		return "'''" + s + "'''"
 	}
 	return quote(s)
-}
-
-func containsTriple(s string) bool {
-	for i := 0; i+3 <= len(s); i++ {
-		if s[i:i+3] == "'''" {
-			return true
-		}
-	}
-	return false
 }

@@ -55,7 +55,7 @@ func (b *builder) linkMode(mode string) bool {
 
 // modeIs says which mode is in force, and why where the unit has not said so.
 func (b *builder) modeIs() string {
-	mode := b.unit.Network.text()
+	mode := b.unit.Network.Text()
 	switch {
 	case b.says.written("network.mode"):
 		return fmt.Sprintf("mode is %q", mode)
@@ -271,11 +271,7 @@ func (b *builder) failItem(id string, i int, format string, args ...any) {
 
 // checkPeers refuses bridges that nsinit.toml has not, and what has no meaning.
 func (b *builder) checkPeers() {
-	n := &b.unit.Network
-	for _, list := range []struct {
-		key   string
-		peers []Peer
-	}{{"allow_from", n.AllowFrom}, {"allow_to", n.AllowTo}} {
+	for _, list := range b.unit.Network.peerLists() {
 		for i, p := range list.peers {
 			known := b.bridges == nil || slices.ContainsFunc(b.bridges, func(br Bridge) bool { return br.Name == p.Name })
 			if p.Kind == PeerBridge && !known && !b.failed("network."+list.key) {
@@ -288,11 +284,7 @@ func (b *builder) checkPeers() {
 // linkPeers settles which units allow_from and allow_to mean. One that is not
 // there matches nobody.
 func (s *Set) linkPeers(b *builder) {
-	n := &b.unit.Network
-	for _, list := range []struct {
-		key   string
-		peers []Peer
-	}{{"allow_from", n.AllowFrom}, {"allow_to", n.AllowTo}} {
+	for _, list := range b.unit.Network.peerLists() {
 		id := "network." + list.key
 		for i, p := range list.peers {
 			if p.Kind != PeerUnit {

@@ -211,13 +211,6 @@ func (k *kind) same(pairs ...string) *kind {
 	return &out
 }
 
-// list lets several words stand in an array.
-func (k *kind) list() *kind {
-	out := *k
-	out.many = true
-	return &out
-}
-
 func choiceOrLater(words, soon []string) *kind {
 	return &kind{label: strings.Join(words, ", "), one: func(c *valueContext, v any) (any, error) {
 		s, ok := v.(string)

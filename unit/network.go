@@ -124,6 +124,16 @@ func (n *Network) Veth() (l Link, ok bool) {
 	return Link{}, false
 }
 
+// peerList is who one of the keys names.
+type peerList struct {
+	key   string
+	peers []Peer
+}
+
+func (n *Network) peerLists() []peerList {
+	return []peerList{{"allow_from", n.AllowFrom}, {"allow_to", n.AllowTo}}
+}
+
 // link finds one of Links, which is made if it is not there.
 func (n *Network) link(name string) *Link {
 	for i := range n.Links {
@@ -135,7 +145,8 @@ func (n *Network) link(name string) *Link {
 	return &n.Links[len(n.Links)-1]
 }
 
-func (n Network) text() string {
+// Text is the mode as unit files have it: "unit:vpn".
+func (n Network) Text() string {
 	switch n.Mode {
 	case NetworkUnit:
 		return n.Mode + ":" + n.Unit

@@ -59,7 +59,7 @@ func (b *builder) render(k *Key) string {
 	v := b.field(k)
 	switch {
 	case k.ID() == "network.mode":
-		return quote(v.Interface().(Network).text())
+		return quote(v.Interface().(Network).Text())
 	case k.field == "Conditions" || k.field == "Asserts":
 		return renderConditions(k, v.Interface().([]Condition))
 	case v.Kind() == reflect.Pointer && v.IsNil():
