@@ -191,7 +191,7 @@ func (c *converter) directives(all []Assignment, socket string) {
 }
 
 func (c *converter) directive(g *group, socket string) {
-	last := g.all[len(g.all)-1]
+	last := g.last()
 	if special := specials[g.name]; special != nil && (g.section == "Service" || g.section == "Unit" || g.section == "Install") {
 		special(c, g)
 		return
@@ -229,11 +229,7 @@ func (c *converter) directive(g *group, socket string) {
 		}
 		return
 	}
-	var from []int
-	for _, a := range g.all {
-		from = append(from, c.note(a, Mapped, "", false))
-	}
-	c.set(table, k.Name, values, from...)
+	c.set(table, k.Name, values, c.mapped(g)...)
 }
 
 // wholeValues are keys whose strings are not split at blanks, though they may
@@ -246,7 +242,7 @@ func wholeValue(k *unit.Key) bool {
 
 // valuesOf writes the values of a directive as TOML.
 func valuesOf(k *unit.Key, g *group) (string, error) {
-	last := names(g.all[len(g.all)-1].Value)
+	last := names(g.last().Value)
 	switch {
 	case k.Type == "commands":
 		return commandsOf(g)

@@ -3,8 +3,9 @@ package systemd
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -43,11 +44,8 @@ func one(r *Result, err error) ([]*Result, error) {
 }
 
 func unitSuffix(path string) bool {
-	switch filepath.Ext(path) {
-	case ".service", ".target", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".slice", ".scope", ".device":
-		return true
-	}
-	return false
+	kind := filepath.Ext(path)
+	return slices.Contains(ownUnits, kind) || slices.Contains(foreignUnits, kind)
 }
 
 // importScript makes of an init script what systemd-sysv-generator(8) makes: a
@@ -192,13 +190,8 @@ func importSupervisord(path, text, profile string, host Host) ([]*Result, error)
 			programs[section] = append(programs[section], Assignment{"program:" + section, strings.TrimSpace(key), strings.TrimSpace(value), path, i + 1})
 		}
 	}
-	var names []string
-	for name := range programs {
-		names = append(names, name)
-	}
-	sort.Strings(names)
 	var out []*Result
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
 		r, err := importProgram(path, name, programs[name], profile, host)
 		if err != nil {
 			return nil, err
@@ -249,8 +242,7 @@ func importProgram(path, name string, all []Assignment, profile string, host Hos
 	if values["autostart"] == "true" {
 		add("Install", "WantedBy", "multi-user.target")
 	}
-	r, err := convertWith(s, profile, host, left)
-	return r, err
+	return convertWith(s, profile, host, left)
 }
 
 // convertWith notes settings that have no directive.

@@ -84,7 +84,7 @@ func locate(arg string, dirs []string) (string, error) {
 		return arg, nil
 	}
 	base := arg
-	if !slices.Contains([]string{".service", ".target", ".socket", ".timer", ".path"}, filepath.Ext(arg)) {
+	if !slices.Contains(ownUnits, filepath.Ext(arg)) {
 		base += ".service"
 	}
 	if path := find(dirs, base); path != "" {

@@ -1,6 +1,9 @@
 package systemd
 
 import (
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nsinit/nsinit/unit"
@@ -103,7 +106,7 @@ func protectSystem(c *converter, g *group) {
 	case c.profile != unit.ProfileHost && (!isBool || on):
 		return // strict, the profile's
 	case isBool:
-		c.set("filesystem", "protect_system", pickText(on, "true", "false"), from...)
+		c.set("filesystem", "protect_system", strconv.FormatBool(on), from...)
 	default:
 		c.set("filesystem", "protect_system", unit.QuoteTOML(value), from...)
 	}
@@ -196,7 +199,7 @@ func slice(c *converter, g *group) {
 func delegate(c *converter, g *group) {
 	value := g.last().Value
 	if on, ok := boolean(value); ok {
-		c.set("resources", "delegate", pickText(on, "true", "false"), c.mapped(g)...)
+		c.set("resources", "delegate", strconv.FormatBool(on), c.mapped(g)...)
 		return
 	}
 	c.set("resources", "delegate", list(strings.Fields(value)), c.mapped(g)...)
@@ -219,8 +222,13 @@ func directories(c *converter, g *group) {
 	c.set("filesystem", key, list(words), c.mapped(g)...)
 }
 
-// foreignUnits are kinds of units that nsinit has not.
-var foreignUnits = []string{".mount", ".automount", ".swap", ".slice", ".scope", ".device"}
+// ownUnits are the kinds of units that can be imported, of which triggers stand in
+// the unit that they start, here; foreignUnits are those that nsinit has not.
+var (
+	ownUnits     = append([]string{".service", ".target"}, triggers...)
+	triggers     = []string{".socket", ".timer", ".path"}
+	foreignUnits = []string{".mount", ".automount", ".swap", ".slice", ".scope", ".device"}
+)
 
 // dependencies keeps what can be a unit here. A hard dependency on a unit that
 // is not there would make this one bad: it becomes a wish, and is said.
@@ -269,15 +277,11 @@ func hard(key string) bool { return key == "requires" || key == "requisite" || k
 
 // dependency gives our name of a unit, or why it has none.
 func (c *converter) dependency(key, word string) (name, why string) {
-	for _, suffix := range foreignUnits {
-		if strings.HasSuffix(word, suffix) {
-			return "", "there are no units of this kind"
-		}
-	}
-	for _, suffix := range []string{".socket", ".timer", ".path"} {
-		if strings.HasSuffix(word, suffix) {
-			return "", "triggers stand in the unit that they start"
-		}
+	switch kind := filepath.Ext(word); {
+	case slices.Contains(foreignUnits, kind):
+		return "", "there are no units of this kind"
+	case slices.Contains(triggers, kind):
+		return "", "triggers stand in the unit that they start"
 	}
 	name = unit.BareName(word)
 	if key == "alias" && name == c.name {
