@@ -154,21 +154,14 @@ func dupOwn(fd int) (int, error) {
 // openRoot opens the reaper's root directory. The number was the reaper's all
 // the while if the pidfd says afterwards that it lives.
 func (d *door) openRoot() error {
-	fd, err := openRootOf(d.reaperPID)
+	fd, err := openRoot(rootOf(d.reaperPID))
 	if err == nil {
 		d.root = fd
 	}
 	if ended, pollErr := readable(d.reaper); pollErr != nil || ended {
 		return &control.Error{Code: control.CodeNotActive, Unit: d.unit.Name, Message: "cannot exec: it has ended meanwhile"}
 	}
-	if err != nil {
-		return fmt.Errorf("cannot open the service's root: %w", err)
-	}
-	return nil
-}
-
-func openRootOf(pid int) (int, error) {
-	return unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return err
 }
 
 // readable reports whether a descriptor has something to read now; of a pidfd,

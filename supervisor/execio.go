@@ -14,6 +14,7 @@ import (
 	"github.com/nsinit/nsinit/isolate"
 	"github.com/nsinit/nsinit/isolate/launch"
 	"github.com/nsinit/nsinit/supervisor/control"
+	"github.com/nsinit/nsinit/supervisor/inroot"
 )
 
 // stdio is what a command talks to: three pipes, or a terminal.
@@ -142,13 +143,13 @@ const ptmxDevice = 5<<8 | 2
 // is the service's word: it is looked at before it is opened, since a device or
 // FIFO of the service's choice could do anything to who opens it.
 func openMaster(root int, inside bool) (int, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	name := "dev/pts/ptmx"
-	if !inside {
-		root, name = unix.AT_FDCWD, "/dev/ptmx"
-		how.Resolve = 0
+	var place int
+	var err error
+	if inside {
+		place, err = inroot.Open(root, "dev/pts/ptmx", 0)
+	} else {
+		place, err = unix.Open("/dev/ptmx", unix.O_PATH|unix.O_CLOEXEC, 0)
 	}
-	place, err := unix.Openat2(root, name, &how)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open /dev/pts/ptmx: %w", os.NewSyscallError("openat2", err))
 	}

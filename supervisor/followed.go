@@ -1,9 +1,6 @@
 package supervisor
 
 import (
-	"errors"
-	"fmt"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/nsinit/nsinit/supervisor/compile"
@@ -53,11 +50,7 @@ func (m *Manager) follow(g *generation) {
 		return
 	}
 	g.followed = true
-	root, err := openRootOf(g.reaper.PID)
-	if ended, pollErr := readable(g.reaper.PIDFD); err == nil && (ended || pollErr != nil) { // the number may be another's
-		unix.Close(root)
-		err = errors.Join(pollErr, fmt.Errorf("the service has ended"))
-	}
+	root, err := g.reaperRoot()
 	if err == nil {
 		err = s.log.Follow(root)
 	}

@@ -118,13 +118,21 @@ func (g *generation) root() (int, error) {
 	case g.gone || g.reaper == nil || g.last == nil || g.last.Phase <= reaper.SetupFailed:
 		return 0, errors.New("cannot open the service's root: its reaper is not there")
 	}
-	fd, err := openRoot(fmt.Sprintf("/proc/%d/root", g.reaper.PID))
+	return g.reaperRoot()
+}
+
+// reaperRoot opens the root of the reaper.
+func (g *generation) reaperRoot() (int, error) {
+	fd, err := openRoot(rootOf(g.reaper.PID))
 	if err == nil && g.reaper.Signal(0) != nil { // the number may be another's now
 		unix.Close(fd)
 		err = errors.New("cannot open the service's root: its reaper has ended")
 	}
 	return fd, err
 }
+
+// rootOf leads to the root directory of a process (proc_pid_root(5)).
+func rootOf(pid int) string { return fmt.Sprintf("/proc/%d/root", pid) }
 
 func openRoot(path string) (int, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/inroot"
 )
 
 const (
@@ -42,7 +44,7 @@ func Survey(root string, patterns []string) (list []Existing) {
 		names, _ := matching(dir, path.Base(pattern))
 		unix.Close(dir)
 		for _, name := range names {
-			if f, err := openPath(fd, path.Join(path.Dir(pattern), name)); err == nil {
+			if f, err := inroot.Open(fd, path.Join(path.Dir(pattern), name), 0); err == nil {
 				if id, st, err := identify(f); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
 					list = append(list, Existing{filePos{Path: path.Join(path.Dir(pattern), name), fileID: id, Off: int64(st.Size)}})
 				}

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/inroot"
 )
 
 // remote tells file systems that others write to as well, of which inotify knows
@@ -25,18 +27,11 @@ func remote(fd int) bool {
 // openDir opens a directory below root, or the nearest above it that is there.
 func openDir(root int, dir string) (fd int, at string, err error) {
 	for at = dir; ; at = path.Dir(at) {
-		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-		fd, err = unix.Openat2(root, at, &how)
+		fd, err = inroot.Open(root, at, unix.O_DIRECTORY)
 		if err == nil || at == "/" || err != unix.ENOENT && err != unix.ENOTDIR {
 			return fd, at, err
 		}
 	}
-}
-
-// openPath opens a name without any effect on what it names.
-func openPath(root int, name string) (int, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	return unix.Openat2(root, name, &how)
 }
 
 var (

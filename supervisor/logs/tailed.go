@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/inroot"
 )
 
 // tailed is one file that is open.
@@ -37,7 +39,7 @@ func listDir(dir int) ([]string, error) {
 
 // take opens name, if it is new.
 func (t *tail) take(name string, named map[fileID]bool) {
-	at, err := openPath(t.root, name)
+	at, err := inroot.Open(t.root, name, 0)
 	if err == unix.ENOENT {
 		return
 	}

@@ -1,11 +1,11 @@
 package logs
 
 import (
-	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/inotify"
 )
 
 // watcher hears of changes to the followed files of all units, by one inotify(7)
@@ -70,13 +70,8 @@ func (p *Pump) onWatch() {
 		return
 	}
 	woken := map[*tail]bool{}
-	for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-		wd := int(int32(binary.NativeEndian.Uint32(b)))
-		mask := binary.NativeEndian.Uint32(b[4:])
-		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
-		name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:size]), "\x00")
-		b = b[size:]
-		p.event(wd, mask, name, woken)
+	for e := range inotify.Events(buf[:n]) {
+		p.event(e.Watch, e.Mask, e.Name, woken)
 	}
 	for t := range woken {
 		t.look()

@@ -1,13 +1,13 @@
 package names
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/inotify"
 )
 
 // Watch tells of changes of the machine's files (inotify(7)). The directories are
@@ -26,7 +26,7 @@ func NewWatch(machine Machine) (*Watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the machine's names: %w", os.NewSyscallError("inotify_init1", err))
 	}
-	w := &Watch{FD: fd, machine: machine}
+	w := &Watch{FD: fd, machine: machine, dirs: map[string]bool{}}
 	w.look()
 	return w, nil
 }
@@ -34,9 +34,6 @@ func NewWatch(machine Machine) (*Watch, error) {
 // look watches the directories of the files, and of what they are links to.
 func (w *Watch) look() {
 	w.names = map[string]bool{}
-	if w.dirs == nil {
-		w.dirs = map[string]bool{}
-	}
 	for _, path := range []string{w.machine.Hosts, w.machine.Resolv, w.machine.Upstream} {
 		for range 8 { // of links, one after the other
 			w.add(path)
@@ -74,11 +71,8 @@ func (w *Watch) Changed() bool {
 		if err != nil || n < unix.SizeofInotifyEvent {
 			break
 		}
-		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-			mask, length := binary.NativeEndian.Uint32(b[4:]), int(binary.NativeEndian.Uint32(b[12:]))
-			name := b[unix.SizeofInotifyEvent : unix.SizeofInotifyEvent+length]
-			changed = changed || mask&unix.IN_Q_OVERFLOW != 0 || w.names[string(bytes.TrimRight(name, "\x00"))]
-			b = b[unix.SizeofInotifyEvent+length:]
+		for e := range inotify.Events(buf[:n]) {
+			changed = changed || e.Mask&unix.IN_Q_OVERFLOW != 0 || w.names[e.Name]
 		}
 	}
 	if changed {

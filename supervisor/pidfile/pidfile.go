@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsinit/nsinit/supervisor/inroot"
 )
 
 // File is what a pid file says.
@@ -52,7 +54,7 @@ func Read(root int, name string) (File, error) {
 
 // open finds the file without opening it: to open a device or a FIFO has effects.
 func open(root int, name string) (fd int, st unix.Stat_t, err error) {
-	if fd, err = below(root, name, unix.O_PATH); err != nil {
+	if fd, err = inroot.Open(root, name, 0); err != nil {
 		return 0, st, fmt.Errorf("cannot open %s: %w", name, err)
 	}
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -60,10 +62,6 @@ func open(root int, name string) (fd int, st unix.Stat_t, err error) {
 		return 0, st, fmt.Errorf("cannot look at %s: %w", name, err)
 	}
 	return fd, st, nil
-}
-
-func below(root int, name string, flags uint64) (int, error) {
-	return unix.Openat2(root, name, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
 
 // contents reads the file behind an O_PATH descriptor.
@@ -141,7 +139,7 @@ func orRoot(name string) string {
 
 // watch watches one thing on the way, if it is there.
 func watch(events, root int, name string, mask uint32) error {
-	fd, err := below(root, name, unix.O_PATH)
+	fd, err := inroot.Open(root, name, 0)
 	if err != nil {
 		return nil // its parent tells of it, or Read of the error
 	}
@@ -155,7 +153,7 @@ func watch(events, root int, name string, mask uint32) error {
 // Remove removes the pid file of a service that has ended, if it left one: the
 // name itself, where it is a link.
 func Remove(root int, name string) error {
-	dir, err := below(root, path.Dir(name), unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := inroot.Open(root, path.Dir(name), unix.O_DIRECTORY)
 	if err == nil {
 		defer unix.Close(dir)
 		err = unix.Unlinkat(dir, path.Base(name), 0)
