@@ -9,11 +9,7 @@ import (
 // span is a closed range of numbers.
 type span struct{ first, last uint16 }
 
-func (s span) empty() bool { return s.first > s.last }
-
 func (s span) one() bool { return s.first == s.last }
-
-func (s span) holds(o span) bool { return s.first <= o.first && o.last <= s.last }
 
 func (s span) meets(o span) bool { return s.first <= o.last && o.first <= s.last }
 

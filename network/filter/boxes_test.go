@@ -17,7 +17,7 @@ func genBox(t *rapid.T) box {
 }
 
 func (b box) has(addr netip.Addr, proto, port uint16) bool {
-	return b.net.Contains(addr) && b.proto.holds(span{proto, proto}) && b.port.holds(span{port, port})
+	return b.net.Contains(addr) && b.proto.meets(span{proto, proto}) && b.port.meets(span{port, port})
 }
 
 // What any of the boxes holds, exactly one of the disjoint ones holds.

@@ -144,12 +144,3 @@ func (d *Datagram) readControl(oob []byte) {
 		}
 	}
 }
-
-// soPassRights is SO_PASSRIGHTS of Linux 6.16 (include/uapi/asm-generic/socket.h).
-const soPassRights = 83
-
-// RefuseDescriptors makes the kernel refuse datagrams that carry descriptors, where
-// it can (Linux 6.16); elsewhere they still come and have to be closed.
-func RefuseDescriptors(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soPassRights, 0)
-}
