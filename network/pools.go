@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -61,14 +60,6 @@ func (b Bridge) gateways() (list []netip.Prefix) {
 		list = append(list, netip.PrefixFrom(gatewayOf(p), p.Bits()))
 	}
 	return list
-}
-
-// lastOf is the last address of a pool of IPv4, its broadcast's.
-func lastOf(pool netip.Prefix) netip.Addr {
-	b := pool.Masked().Addr().As4()
-	last := binary.BigEndian.Uint32(b[:]) | ^uint32(0)>>pool.Bits()
-	binary.BigEndian.PutUint32(b[:], last)
-	return netip.AddrFrom4(b)
 }
 
 // six reports whether the bridge has a pool of IPv6.

@@ -58,8 +58,8 @@ func of(set string, a netip.Addr) string {
 	return set + six.suffix
 }
 
-// lastOf is the last address of a network.
-func lastOf(p netip.Prefix) netip.Addr {
+// LastOf is the last address of a network, of IPv4 that of its broadcasts.
+func LastOf(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {
 		b[i/8] |= 0x80 >> (i % 8)
@@ -72,10 +72,10 @@ func lastOf(p netip.Prefix) netip.Addr {
 func bridgeElements(bridges []Bridge) (out []element) {
 	for _, b := range bridges {
 		for _, pool := range b.Pools {
-			first, last := pool.Masked().Addr(), lastOf(pool)
+			first, last := pool.Masked().Addr(), LastOf(pool)
 			for _, other := range b.Pools {
 				if sameFamily(first, other.Addr()) {
-					out = append(out, element{set: of(setSame, first), key: addrKey(first) + addrKey(other.Masked().Addr()), end: addrKey(last) + addrKey(lastOf(other))})
+					out = append(out, element{set: of(setSame, first), key: addrKey(first) + addrKey(other.Masked().Addr()), end: addrKey(last) + addrKey(LastOf(other))})
 				}
 			}
 			switch {
@@ -93,7 +93,7 @@ func bridgeElements(bridges []Bridge) (out []element) {
 // first address and the one after the last, which the kernel takes for the end.
 // Networks here are of pools, which do not meet, and never reach the last address.
 func rangeElements(set string, p netip.Prefix) []element {
-	return []element{{set: set, key: addrKey(p.Masked().Addr())}, {set: set, key: addrKey(lastOf(p).Next()), end: endOfRange}}
+	return []element{{set: set, key: addrKey(p.Masked().Addr())}, {set: set, key: addrKey(LastOf(p).Next()), end: endOfRange}}
 }
 
 // endOfRange marks an element that ends a range.
@@ -166,7 +166,7 @@ func reach(own netip.Addr, set string, peers []Peer, nets func(Peer) []netip.Pre
 		}
 	}
 	return write(func(kind string) string { return of(set+kind, own) }, boxes, func(n netip.Prefix) (string, string) {
-		return addrKey(own) + addrKey(n.Addr()), addrKey(own) + addrKey(lastOf(n))
+		return addrKey(own) + addrKey(n.Addr()), addrKey(own) + addrKey(LastOf(n))
 	})
 }
 
