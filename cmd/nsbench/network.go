@@ -97,13 +97,10 @@ func measureWired(ctx context.Context, l *lab, r *report) (err error) {
 		r.missing(wiredName, err)
 		return nil
 	}
-	if _, err := own.start(); err != nil {
+	if err := own.up(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, own.stop()) }()
-	if err := own.await(ctx); err != nil {
-		return err
-	}
 	starts := map[string]func(context.Context, int) (requested, first int64, err error){wiredName: own.firstStart}
 	for _, peer := range wiredPeers() {
 		defer func() { err = errors.Join(err, peer.close()) }()
@@ -161,13 +158,10 @@ func measureKept(ctx context.Context, l *lab, r *report) (err error) {
 		r.missing(keptName, err)
 		return nil
 	}
-	if _, err := own.start(); err != nil {
+	if err := own.up(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, own.stop()) }()
-	if err := own.await(ctx); err != nil {
-		return err
-	}
 	seen := map[string]int{}
 	restart := func(unit string) func(context.Context, int) (int64, int64, error) {
 		return func(ctx context.Context, _ int) (int64, int64, error) {

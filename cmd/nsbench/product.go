@@ -86,6 +86,17 @@ func (i *instance) start() (requested int64, err error) {
 	return requested, err
 }
 
+// up starts the manager and returns once it answers.
+func (i *instance) up(ctx context.Context) error {
+	if _, err := i.start(); err != nil {
+		return err
+	}
+	if err := i.await(ctx); err != nil {
+		return errors.Join(err, i.stop())
+	}
+	return nil
+}
+
 // nsctl runs one command of nsctl against the instance.
 func (i *instance) nsctl(ctx context.Context, args ...string) ([]byte, error) {
 	argv := append([]string{"--instance", i.name, "--socket", i.socket()}, args...)

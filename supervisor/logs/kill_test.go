@@ -152,11 +152,18 @@ func killMany(t *testing.T, cfg Config, total int, pause string) {
 	}
 }
 
-// runAndKill lives a manager's life and reports whether the writer still runs.
+// runAndKill is liveAndDie of a manager that reads pipes.
 func runAndKill(t *testing.T, life time.Duration, ended chan error, pipes []*os.File, cfg Config) bool {
 	t.Helper()
 	pump := reexec(t, "pump", cfg.Dir, cfg.StagingDir, strconv.FormatInt(cfg.MaxSize, 10), strconv.Itoa(cfg.RateBurst))
 	pump.ExtraFiles = pipes
+	return liveAndDie(t, pump, life, ended)
+}
+
+// liveAndDie lives a manager's life and reports whether the writer, whose end comes
+// through ended, still runs.
+func liveAndDie(t *testing.T, pump *exec.Cmd, life time.Duration, ended chan error) bool {
+	t.Helper()
 	ready, err := pump.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

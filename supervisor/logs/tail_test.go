@@ -458,7 +458,7 @@ func TestKilledTailLosesAndDoublesNothing(t *testing.T) {
 	go func() { ended <- writer.Wait() }()
 	kills := 0
 	for running := true; running; kills++ {
-		running = surviveKill(t, ended, "tailer", root, dir, stage)
+		running = liveAndDie(t, reexec(t, "tailer", root, dir, stage), randomLife(), ended)
 	}
 	cfg := tailedConfig(dir, stage, root)
 	f := &tailFixture{root: root, fixture: &fixture{t: t, cfg: cfg}}
@@ -471,34 +471,6 @@ func TestKilledTailLosesAndDoublesNothing(t *testing.T) {
 	t.Logf("%d kills, %d rotated files", kills, len(rotated))
 	if kills < 20 || len(rotated) < 3 {
 		t.Errorf("only %d kills and %d rotated files", kills, len(rotated))
-	}
-}
-
-// surviveKill lives a manager's life and reports whether the writer still runs.
-func surviveKill(t *testing.T, ended chan error, role string, args ...string) bool {
-	t.Helper()
-	pump := reexec(t, role, args...)
-	ready, err := pump.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pump.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer pump.Wait()
-	defer pump.Process.Kill()
-	var up [1]byte
-	if _, err := ready.Read(up[:]); err != nil {
-		t.Fatalf("the manager did not come up: %v", err)
-	}
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Fatalf("the writer failed: %v", err)
-		}
-		return false
-	case <-time.After(randomLife()):
-		return true
 	}
 }
 

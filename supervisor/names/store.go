@@ -75,13 +75,7 @@ func (s *Store) BridgeOf(unit string) string {
 func (s *Store) Put(unit string, on map[string]Entry, own Resolver) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	touched := slices.Collect(maps.Keys(on))
-	for bridge, list := range s.bridges {
-		if _, is := list[unit]; is {
-			delete(list, unit)
-			touched = append(touched, bridge)
-		}
-	}
+	touched := append(slices.Collect(maps.Keys(on)), s.leave(unit)...)
 	for bridge, e := range on {
 		if s.bridges[bridge] == nil {
 			s.bridges[bridge] = map[string]Entry{}
@@ -121,14 +115,20 @@ func (s *Store) Delete(units ...string) error {
 				errs = append(errs, err)
 			}
 		}
-		for bridge, list := range s.bridges {
-			if _, is := list[u]; is {
-				delete(list, u)
-				touched = append(touched, bridge)
-			}
-		}
+		touched = append(touched, s.leave(u)...)
 	}
 	return errors.Join(append(errs, s.writeHosts(touched))...)
+}
+
+// leave takes a unit off the bridges that it is on, and gives those.
+func (s *Store) leave(unit string) (bridges []string) {
+	for bridge, list := range s.bridges {
+		if _, is := list[unit]; is {
+			delete(list, unit)
+			bridges = append(bridges, bridge)
+		}
+	}
+	return bridges
 }
 
 // Refresh writes all files again, as the machine's own have changed.
